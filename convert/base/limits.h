@@ -1,0 +1,32 @@
+/// \file
+/// Bounds on what a source may make weightfs do. Each is tested at limit - 1, limit and limit + 1.
+#pragma once
+
+#include <cstdint>
+
+#include "convert/base/bytes.h"
+
+namespace weightfs {
+
+/// Limits on hostile or damaged input. The defaults are the documented ones; tests lower them.
+struct Limits {
+  uint64_t emitted_header_bytes_max = 100'000'000;  ///< A safetensors header, read or written.
+  uint64_t pickle_stream_bytes_max = 256_MiB;       ///< One pickle stream.
+  uint64_t pickle_opcodes_max = 64u << 20;          ///< Opcodes in one pickle stream.
+  uint64_t pickle_memo_entries_max = 16u << 20;     ///< Memo entries of one pickle stream.
+  uint32_t nesting_depth_max = 1000;                ///< Containers within containers, in pickles.
+  uint64_t tensors_max = 4u << 20;                  ///< Tensors of one checkpoint.
+  uint32_t tensor_rank_max = 64;                    ///< Dimensions of one tensor.
+  /// A tensor that repeats its storage (stride 0) serves at most the larger of these two.
+  uint64_t repeated_tensor_bytes_max = 1_GiB;
+  uint64_t repeated_tensor_factor_max = 16;
+  uint64_t zip_members_max = 4u << 20;
+  uint64_t zip_directory_bytes_max = 512_MiB;
+  uint64_t json_bytes_max = 64_MiB;
+  uint64_t index_json_bytes_max = 512_MiB;  ///< `*.index.json`
+  uint32_t json_depth_max = 64;
+  /// The `--cache` size: strided panels, inflated members, lz4 blocks.
+  uint64_t cache_bytes = 64_MiB;
+};
+
+}  // namespace weightfs

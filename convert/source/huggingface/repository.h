@@ -1,0 +1,62 @@
+/// \file
+/// A folder tree as a set of models: which files are weights, which are passed through, which are hidden, and why.
+///
+/// Follows docs/formats/huggingface.md.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "convert/base/result.h"
+#include "convert/source/checkpoint.h"
+#include "convert/source/source_files.h"
+
+namespace weightfs {
+
+/// The weights of one (stem, variant) in one folder, in the one form that is served from.
+struct WeightSet {
+  std::string folder;   ///< Relative to the root, "" for the root.
+  std::string stem;     ///< As served: "model", "diffusion_pytorch_model", "adapter_model".
+  std::string variant;  ///< "fp16" for pytorch_model.fp16.bin; usually empty.
+  bool is_safetensors = false;
+  std::string index_path;           ///< Relative path of the index file; empty for a single file.
+  std::vector<std::string> shards;  ///< Relative paths, in weight_map order of first use; one for a single file.
+};
+
+/// A file that appears in the view as it is.
+struct PassThrough {
+  std::string path;  ///< Relative to the root.
+  uint64_t size_bytes = 0;
+  int64_t mtime_nanoseconds = 0;
+};
+
+/// A file of the source that is not shown.
+struct HiddenFile {
+  std::string path;
+  std::string reason;  ///< "optimizer state", "another form of the weights is served: model.safetensors", ...
+};
+
+/// What a tree holds. Nothing in it was opened but index files.
+struct Repository {
+  std::vector<std::string> folders;  ///< Relative, parents first, without the root; only those that are shown.
+  std::vector<WeightSet> weights;
+  std::vector<PassThrough> files;    ///< config.json included.
+  std::vector<HiddenFile> hidden;
+};
+
+/// Sorts the files of `source` (a folder) into the classes above.
+/// \error kNotFound  no weights anywhere: the message lists what is there
+/// \error kCorrupt   an index that is not valid, has duplicate keys, or names a path outside its folder
+/// \error kNotFound  an index names a shard that is absent (all of them are listed)
+/// \error kLimitExceeded, kIo
+Result<Repository> ScanRepository(SourceFiles& source, const Limits& limits);
+
+/// Opens the weights of one set: all shards joined in source order. Names of the index that no shard holds are
+/// warnings; a tensor in a shard that the index maps elsewhere is left out with a reason; a name in two shards is an
+/// error unless the index chooses.
+/// \error as OpenCheckpointFile, with the file named
+Result<Checkpoint> OpenWeightSet(const WeightSet& set, SourceFiles& source, const SourceContext& context);
+
+}  // namespace weightfs
