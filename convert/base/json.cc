@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::string_view kWhitespace = " \t\r\n";
 constexpr size_t kMessageDetailBytesMax = 200;
+constexpr uint64_t kTextBytesMax = 2_GiB - 1;  // so that 31 bits hold a key's length, see KeyStack
 
 /// Reads the text for nlohmann's lexer and counts what was consumed: its SAX interface gives no positions.
 class CountingIterator {
@@ -108,7 +109,7 @@ class KeyStack {
     if (key.size() + 2 == where.size()) {
       keys_.push_back({static_cast<uint32_t>(where.begin + 1), static_cast<uint32_t>(key.size())});
     } else {
-      // Escapes only ever shrink a key, so the side buffer stays below 4 GiB too and one bit of length is
+      // Escapes only ever shrink a key, so the side buffer stays below 2 GiB too and one bit of length is
       // free.
       keys_.push_back({static_cast<uint32_t>(escaped_.size()), static_cast<uint32_t>(key.size()) | kEscaped});
       escaped_.append(key);
@@ -255,7 +256,7 @@ class Receiver {
 };
 
 Status CheckText(std::string_view text, std::string_view name, const JsonOptions& options) {
-  const uint64_t bytes_max = std::min<uint64_t>(options.bytes_max, std::numeric_limits<uint32_t>::max());
+  const uint64_t bytes_max = std::min<uint64_t>(options.bytes_max, kTextBytesMax);
   if (text.size() > bytes_max)
     return Fail(ErrorCode::kLimitExceeded,
                 fmt::format("{}: {} bytes of JSON; expected at most {}", name, text.size(), bytes_max));

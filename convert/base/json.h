@@ -24,7 +24,7 @@ enum class DuplicateKeys : uint8_t {
 
 /// What a JSON text may contain and cost.
 struct JsonOptions {
-  uint64_t bytes_max = 64_MiB;  ///< Size of the text; never more than 4 GiB - 1.
+  uint64_t bytes_max = 64_MiB;  ///< Size of the text; never more than 2 GiB - 1.
   uint32_t depth_max = 64;      ///< Objects and arrays within one another; `[[]]` is 2.
   DuplicateKeys duplicate_keys = DuplicateKeys::kRefuse;
   /// Accept `NaN`, `Infinity` and `-Infinity`, which Python's json writes, as numbers.
