@@ -1,5 +1,6 @@
 /// \file
-/// A folder tree as a set of models: which files are weights, which are passed through, which are hidden, and why.
+/// A folder tree as a set of models: which files are weights, which are passed through, which are hidden, and
+/// why.
 ///
 /// Follows docs/formats/huggingface.md.
 #pragma once
@@ -21,8 +22,9 @@ struct WeightSet {
   std::string stem;     ///< As served: "model", "diffusion_pytorch_model", "adapter_model".
   std::string variant;  ///< "fp16" for pytorch_model.fp16.bin; usually empty.
   bool is_safetensors = false;
-  std::string index_path;           ///< Relative path of the index file; empty for a single file.
-  std::vector<std::string> shards;  ///< Relative paths, in weight_map order of first use; one for a single file.
+  std::string index_path;  ///< Relative path of the index file; empty for a single file.
+  std::vector<std::string>
+      shards;  ///< Relative paths, in weight_map order of first use; one for a single file.
 };
 
 /// A file that appears in the view as it is.
@@ -38,24 +40,47 @@ struct HiddenFile {
   std::string reason;  ///< "optimizer state", "another form of the weights is served: model.safetensors", ...
 };
 
+/// A model of the tree that cannot be served (`--partial`).
+struct UnservedModel {
+  std::string folder;  ///< Relative to the root.
+  Error error;
+};
+
 /// What a tree holds. Nothing in it was opened but index files.
 struct Repository {
-  std::vector<std::string> folders;  ///< Relative, parents first, without the root; only those that are shown.
+  std::vector<std::string>
+      folders;  ///< Relative, parents first, without the root; only those that are shown.
   std::vector<WeightSet> weights;
-  std::vector<PassThrough> files;    ///< config.json included.
+  std::vector<PassThrough> files;  ///< config.json included.
   std::vector<HiddenFile> hidden;
+  std::vector<UnservedModel> unserved;  ///< Only with `partial`.
+  std::vector<std::string> warnings;    ///< Things a user should be told, one line each.
+};
+
+/// Whether one bad model makes the scan fail.
+enum class ScanMode : uint8_t {
+  kStrict,   ///< The first bad model of the tree is an error.
+  kPartial,  ///< Bad models are listed in `Repository::unserved`.
 };
 
 /// Sorts the files of `source` (a folder) into the classes above.
+/// Files that weights of another format were recognised by are never shown.
 /// \error kNotFound  no weights anywhere: the message lists what is there
+/// \error kUnsupported  a checkpoint of a format that is not served (DeepSpeed, DCP, Megatron, ...): named
+/// \error kAmbiguous  the root of a Hugging Face cache repository: the message lists its snapshots
 /// \error kCorrupt   an index that is not valid, has duplicate keys, or names a path outside its folder
 /// \error kNotFound  an index names a shard that is absent (all of them are listed)
 /// \error kLimitExceeded, kIo
-Result<Repository> ScanRepository(SourceFiles& source, const Limits& limits);
+Result<Repository> ScanRepository(SourceFiles& source, const Limits& limits,
+                                  ScanMode mode = ScanMode::kStrict);
 
-/// Opens the weights of one set: all shards joined in source order. Names of the index that no shard holds are
-/// warnings; a tensor in a shard that the index maps elsewhere is left out with a reason; a name in two shards is an
-/// error unless the index chooses.
+/// The files of an overlay folder that are served, at every depth: all but weights, indexes and hidden kinds.
+/// \error kLimitExceeded, kIo
+Result<std::vector<PassThrough>> ScanOverlay(SourceFiles& overlay, const Limits& limits);
+
+/// Opens the weights of one set: all shards joined in source order. Names of the index that no shard holds
+/// are warnings; a tensor in a shard that the index maps elsewhere is left out with a reason; a name in two
+/// shards is an error unless the index chooses.
 /// \error as OpenCheckpointFile, with the file named
 Result<Checkpoint> OpenWeightSet(const WeightSet& set, SourceFiles& source, const SourceContext& context);
 
