@@ -46,7 +46,7 @@ struct OpenOptions {
 /// One served tensor, for people and scripts.
 struct TensorReport {
   std::string name;
-  std::string file;         ///< Served file, relative path.
+  std::string file;                ///< Served file, relative path.
   uint64_t file_offset_bytes = 0;  ///< Where its bytes begin in the served file.
   TensorView view;
   std::string source_name;  ///< Name in the source.
@@ -64,14 +64,14 @@ struct DroppedTensor {
 
 /// One set of weights in the view: a single file, or shards and an index.
 struct WeightSetReport {
-  std::string folder;                ///< Relative, "" for the root.
-  std::vector<std::string> files;    ///< Served files, relative paths, shards in order.
-  std::string format;                ///< Source format, "torch-zip" etc.
+  std::string folder;              ///< Relative, "" for the root.
+  std::vector<std::string> files;  ///< Served files, relative paths, shards in order.
+  std::string format;              ///< Source format, "torch-zip" etc.
   std::vector<std::string> source_files;
-  bool passed_through = false;       ///< Byte for byte the source file.
+  bool passed_through = false;  ///< Byte for byte the source file.
   uint64_t tensor_count = 0;
-  uint64_t tensor_bytes = 0;         ///< As served.
-  uint64_t alias_bytes = 0;          ///< Of them, bytes of tensors that repeat another.
+  uint64_t tensor_bytes = 0;  ///< As served.
+  uint64_t alias_bytes = 0;   ///< Of them, bytes of tensors that repeat another.
   std::vector<MappingCandidate> candidates;
   std::vector<LeftOut> left_out;
   std::map<std::string, std::string> metadata;
@@ -79,20 +79,21 @@ struct WeightSetReport {
 
 /// What was found and decided: `weightfs inspect`, the manifest and the lines that `mount` prints.
 struct Report {
-  std::string source;                      ///< As the user wrote it.
-  std::string family;                      ///< "identity" or "none".
+  std::string source;                        ///< As the user wrote it.
+  std::string family;                        ///< "identity" or "none".
   std::vector<std::string> family_evidence;  ///< What the choice was made from, one line each.
   std::string dtype = "keep";
   std::vector<WeightSetReport> sets;
-  std::vector<TensorReport> tensors;       ///< Of all sets, in set order then served order.
+  std::vector<TensorReport> tensors;  ///< Of all sets, in set order then served order.
   std::vector<DroppedTensor> dropped;
   std::vector<std::pair<std::string, std::string>> passed_through;  ///< Other files: path and origin.
   std::vector<std::pair<std::string, std::string>> hidden;          ///< Path and reason.
-  std::vector<std::string> notes;          ///< Lines that `mount` and `inspect` print: less is served than expected.
-  uint64_t metadata_bytes = 0;             ///< Pickle, header, directory and JSON bytes parsed.
+  std::vector<std::string> notes;  ///< Lines that `mount` and `inspect` print: less is served than expected.
+  uint64_t metadata_bytes = 0;     ///< Pickle, header, directory and JSON bytes parsed.
 };
 
-/// A source that was opened: the tree to serve and what is known of it. Movable. The tree keeps what it needs alive.
+/// A source that was opened: the tree to serve and what is known of it. Movable. The tree keeps what it needs
+/// alive.
 struct OpenedSource {
   VirtualTree tree;
   Report report;
@@ -103,9 +104,11 @@ struct OpenedSource {
 /// Opens `source` (a file or a folder) and builds its view. Reads metadata only: no tensor byte.
 ///
 /// The tree holds `/.weightfs/manifest.json` and `/.weightfs/tensors/`; a server adds `status.json`.
-/// \error kInvalidArgument  an option that does not fit: a bad pattern, an unknown key path, a missing config file
+/// \error kInvalidArgument  an option that does not fit: a bad pattern, an unknown key path, a missing config
+/// file
 /// \error kAmbiguous        several readings fit; the message lists them and the option that chooses
-/// \error kNotFound, kIo, kCorrupt, kUnsupported, kLimitExceeded  the source; the message names file, place, remedy
+/// \error kNotFound, kIo, kCorrupt, kUnsupported, kLimitExceeded  the source; the message names file, place,
+/// remedy
 Result<OpenedSource> Open(const std::string& source, const OpenOptions& options);
 
 /// The JSON of `weightfs inspect --json` (docs/inspect.schema.json): the report without per-byte detail.

@@ -19,15 +19,16 @@ inline constexpr NodeId kNoNode = UINT32_MAX;
 
 /// One file or folder.
 struct VirtualNode {
-  std::string name;       ///< Empty for the root.
+  std::string name;  ///< Empty for the root.
   NodeId parent = kRootNode;
   bool is_directory = false;
-  /// Left out of the listing of its parent, and never exported, but there when asked for by name (`/.weightfs`).
+  /// Left out of the listing of its parent, and never exported, but there when asked for by name
+  /// (`/.weightfs`).
   bool hidden = false;
   int64_t mtime_nanoseconds = 0;
-  uint64_t size_bytes = 0;          ///< 0 for folders.
-  VirtualFilePtr file;              ///< nullptr for folders.
-  std::vector<NodeId> children;     ///< Of a folder, sorted by name bytes.
+  uint64_t size_bytes = 0;       ///< 0 for folders.
+  VirtualFilePtr file;           ///< nullptr for folders.
+  std::vector<NodeId> children;  ///< Of a folder, sorted by name bytes.
 };
 
 /// A tree of nodes. Built once, then immutable and safe to share between threads.

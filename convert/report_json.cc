@@ -1,0 +1,200 @@
+// The JSON forms of a report. Written directly, entry by entry: a document of 100,000 tensors would cost
+// several times its text.
+#include <fmt/format.h>
+
+#include <iterator>
+#include <string>
+
+#include "convert/base/json.h"
+#include "convert/convert.h"
+#include "convert/version.h"
+
+namespace weightfs {
+namespace {
+
+/// Builds one JSON text: objects and arrays with commas put where they belong.
+class JsonWriter {
+ public:
+  void Open(char bracket) { Separate(), text_ += bracket, first_ = true; }
+  void Close(char bracket) { text_ += bracket, first_ = false; }
+  void Key(std::string_view key) {
+    Separate();
+    text_ += JsonString(key);
+    text_ += ':';
+    first_ = true;
+  }
+  void String(std::string_view value) { Separate(), text_ += JsonString(value); }
+  void Number(uint64_t value) { Separate(), fmt::format_to(std::back_inserter(text_), "{}", value); }
+  void Bool(bool value) { Separate(), text_ += value ? "true" : "false"; }
+  void NewLine() { Separate(), text_ += '\n', first_ = true; }
+
+  void Field(std::string_view key, std::string_view value) { Key(key), String(value); }
+  void Field(std::string_view key, uint64_t value) { Key(key), Number(value); }
+  void Flag(std::string_view key, bool value) { Key(key), Bool(value); }
+  void Strings(std::string_view key, const std::vector<std::string>& values) {
+    Key(key);
+    Open('[');
+    for (const std::string& value : values) String(value);
+    Close(']');
+  }
+  std::string Take() && { return std::move(text_); }
+
+ private:
+  void Separate() {
+    if (!first_) text_ += ',';
+    first_ = false;
+  }
+  std::string text_;
+  bool first_ = true;
+};
+
+void WriteRange(JsonWriter& json, std::string_view key, ByteRange range) {
+  json.Key(key);
+  json.Open('[');
+  json.Number(range.begin);
+  json.Number(range.end);
+  json.Close(']');
+}
+
+void WriteSet(JsonWriter& json, const WeightSetReport& set) {
+  json.Open('{');
+  json.Field("folder", set.folder);
+  json.Field("format", set.format);
+  json.Strings("files", set.files);
+  json.Strings("source_files", set.source_files);
+  json.Flag("passed_through", set.passed_through);
+  json.Field("tensor_count", set.tensor_count);
+  json.Field("tensor_bytes", set.tensor_bytes);
+  json.Field("alias_bytes", set.alias_bytes);
+  json.Key("candidates");
+  json.Open('[');
+  for (const MappingCandidate& candidate : set.candidates) {
+    json.Open('{');
+    json.Field("path", candidate.path);
+    json.Field("tensor_count", candidate.tensor_count);
+    json.Field("size_bytes", candidate.size_bytes);
+    json.Flag("chosen", candidate.chosen);
+    json.Close('}');
+  }
+  json.Close(']');
+  json.Key("left_out");
+  json.Open('[');
+  for (const LeftOut& left_out : set.left_out) {
+    json.Open('{');
+    json.Field("path", left_out.path);
+    json.Field("reason", left_out.reason);
+    json.Close('}');
+  }
+  json.Close(']');
+  json.Key("metadata");
+  json.Open('{');
+  for (const auto& [key, value] : set.metadata) json.Field(key, value);
+  json.Close('}');
+  json.Close('}');
+}
+
+void WriteTensor(JsonWriter& json, const TensorReport& tensor, bool with_ranges) {
+  const TensorView& view = tensor.view;
+  json.Open('{');
+  json.Field("name", tensor.name);
+  json.Key("shape");
+  json.Open('[');
+  for (uint64_t extent : view.shape()) json.Number(extent);
+  json.Close(']');
+  json.Key("dtype");
+  json.Open('{');
+  json.Field("from", SafetensorsName(view.stored_dtype()));
+  json.Field("to", SafetensorsName(view.dtype()));
+  json.Close('}');
+  json.Field("size_bytes", view.size_bytes());
+  json.Field("file", tensor.file);
+  if (with_ranges)
+    WriteRange(json, "file_range", {tensor.file_offset_bytes, tensor.file_offset_bytes + view.size_bytes()});
+  json.Strings("operations", view.Operations());
+  json.Flag("alias", tensor.is_alias);
+  json.Key("source");
+  json.Open('{');
+  json.Field("name", tensor.source_name);
+  json.Field("file", tensor.source_file);
+  json.Field("storage", tensor.storage);
+  if (with_ranges) {
+    const RandomAccessFile::Location location = view.storage()->location();
+    const ByteRange span = view.layout().span_bytes();
+    // Bytes of a compressed member or file have no place on disk: the range is within the storage then.
+    json.Flag("on_disk", location.file != nullptr);
+    WriteRange(json, "byte_range", {location.offset_bytes + span.begin, location.offset_bytes + span.end});
+    if (!view.layout().contiguous()) {
+      json.Key("modes");
+      json.Open('[');
+      for (const Mode& mode : view.layout().modes()) {
+        json.Open('[');
+        json.Number(mode.extent);
+        json.Number(mode.stride_bytes);
+        json.Close(']');
+      }
+      json.Close(']');
+    }
+  }
+  json.Close('}');
+  json.Close('}');
+}
+
+void WritePairs(JsonWriter& json, std::string_view key, std::string_view second,
+                const std::vector<std::pair<std::string, std::string>>& pairs) {
+  json.Key(key);
+  json.Open('[');
+  for (const auto& [path, value] : pairs) {
+    json.Open('{');
+    json.Field("path", path);
+    json.Field(second, value);
+    json.Close('}');
+  }
+  json.Close(']');
+}
+
+std::string ReportJson(const Report& report, bool with_ranges) {
+  JsonWriter json;
+  json.Open('{');
+  json.Field("schema", 1);
+  json.Field("weightfs", kVersion);
+  json.Field("source", report.source);
+  json.Field("family", report.family);
+  json.Strings("family_evidence", report.family_evidence);
+  json.Field("dtype", report.dtype);
+  json.Strings("notes", report.notes);
+  json.Field("metadata_bytes", report.metadata_bytes);
+  json.Key("sets");
+  json.Open('[');
+  for (const WeightSetReport& set : report.sets) WriteSet(json, set);
+  json.Close(']');
+  json.Key("tensors");
+  json.Open('[');
+  for (const TensorReport& tensor : report.tensors) {
+    json.NewLine();
+    WriteTensor(json, tensor, with_ranges);
+  }
+  json.Close(']');
+  json.Key("dropped");
+  json.Open('[');
+  for (const DroppedTensor& dropped : report.dropped) {
+    json.Open('{');
+    json.Field("name", dropped.name);
+    json.Field("file", dropped.file);
+    json.Field("rule", dropped.rule);
+    json.Close('}');
+  }
+  json.Close(']');
+  WritePairs(json, "passed_through", "origin", report.passed_through);
+  WritePairs(json, "hidden", "reason", report.hidden);
+  json.Close('}');
+  std::string text = std::move(json).Take();
+  text += '\n';
+  return text;
+}
+
+}  // namespace
+
+std::string InspectJson(const Report& report) { return ReportJson(report, false); }
+std::string ManifestJson(const Report& report) { return ReportJson(report, true); }
+
+}  // namespace weightfs

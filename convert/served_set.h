@@ -1,0 +1,36 @@
+/// \file
+/// From the checkpoint of one weight set to the files and tensors of the view. Internal to `convert`.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "convert/convert.h"
+#include "convert/name_filter.h"
+#include "convert/source/huggingface/repository.h"
+
+namespace weightfs {
+
+/// The served side of one weight set.
+struct ServedSet {
+  WeightSetReport report;
+  std::vector<TensorReport> tensors;  ///< In served order: file by file, by offset.
+  std::vector<DroppedTensor> dropped;
+  /// Paths in the view and what is there: weight files, and an index when there are shards.
+  std::vector<std::pair<std::string, VirtualFilePtr>> files;
+  std::vector<std::string> notes;
+};
+
+/// Applies filters and the cast to `checkpoint`, and lays the rest out as files.
+/// \param set           where the weights were found; its shards are files of the source
+/// \param pass_through  the source file itself, when it is one safetensors file, else nullptr
+/// \error kUnsupported      a tensor that safetensors cannot carry and that no filter drops (all are named)
+/// \error kInvalidArgument  the filters drop every tensor
+/// \error kLimitExceeded    a header or a total is too large
+Result<ServedSet> ServeSet(const WeightSet& set, const Checkpoint& checkpoint, const FilePtr& pass_through,
+                           const NameFilter& filter, const OpenOptions& options,
+                           const std::shared_ptr<BlockCache>& cache);
+
+}  // namespace weightfs
