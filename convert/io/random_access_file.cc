@@ -23,7 +23,8 @@ class SubFile final : public RandomAccessFile {
   Status DoReadAt(uint64_t offset_bytes, std::span<std::byte> destination) const override {
     return file_->ReadAt(offset_bytes_ + offset_bytes, destination);
   }
-  Result<std::span<const std::byte>> DoReadWithin(ByteRange range, std::span<std::byte> buffer) const override {
+  Result<std::span<const std::byte>> DoReadWithin(ByteRange range,
+                                                  std::span<std::byte> buffer) const override {
     return file_->ReadWithin({offset_bytes_ + range.begin, offset_bytes_ + range.end}, buffer);
   }
 
@@ -39,7 +40,8 @@ class MemoryFile final : public RandomAccessFile {
 
  protected:
   Status DoReadAt(uint64_t offset_bytes, std::span<std::byte> destination) const override {
-    if (!destination.empty()) std::memcpy(destination.data(), bytes_.data() + offset_bytes, destination.size());
+    if (!destination.empty())
+      std::memcpy(destination.data(), bytes_.data() + offset_bytes, destination.size());
     return {};
   }
 
@@ -62,7 +64,8 @@ Status RandomAccessFile::ReadAt(uint64_t offset_bytes, std::span<std::byte> dest
   return DoReadAt(offset_bytes, destination);
 }
 
-Result<std::span<const std::byte>> RandomAccessFile::ReadWithin(ByteRange range, std::span<std::byte> buffer) const {
+Result<std::span<const std::byte>> RandomAccessFile::ReadWithin(ByteRange range,
+                                                                std::span<std::byte> buffer) const {
   WEIGHTFS_CHECK(CheckRange(*this, range.begin, range.size()));
   return DoReadWithin(range, buffer);
 }
