@@ -53,6 +53,11 @@ class VirtualFile {
   /// \error kIo, kStale, kCorrupt  as RandomAccessFile::ReadAt
   virtual Result<std::span<const std::byte>> Read(ByteRange range, ReadScratch& scratch) const = 0;
 
+  /// What reads of this file may wait for. Files whose reads wait for the same sources should share a group (any
+  /// address that stands for those sources): a server bounds the reads in progress per group, so that a source that
+  /// stalls takes a bounded number of threads however many files are made of it. nullptr: reads never wait (memory).
+  virtual const void* wait_group() const { return this; }
+
  protected:
   explicit VirtualFile(uint64_t size_bytes) : size_bytes_(size_bytes) {}
 
