@@ -30,6 +30,11 @@ struct ElementOps {
   friend bool operator==(const ElementOps&, const ElementOps&) = default;
 };
 
+/// Bytes of the unit (layout.h) that elements of `dtype` are moved in: one element, or one byte of packed elements
+/// for the types narrower than a byte. A 4-bit pair may be strided; 6-bit elements lie packed, so their units are
+/// just bytes.
+uint32_t UnitBytes(DType dtype);
+
 /// An immutable value, cheap enough to copy; safe to share between threads. Shares ownership of its storage.
 class TensorView {
  public:
@@ -37,13 +42,15 @@ class TensorView {
 
   /// A view of `storage` through `layout`.
   /// \param shape  logical shape: elements, so for 4-bit types twice the packed bytes
-  /// \error kCorrupt          the layout reaches past the storage, or its units are not the shape's elements
+  /// \error kCorrupt          the layout reaches past the storage, its units are not the shape's elements, or the
+  ///                          elements do not fill whole bytes
   /// \error kInvalidArgument  element operations that do not suit the dtype
   static Result<TensorView> Make(FilePtr storage, Layout layout, DType dtype, Shape shape, ElementOps ops = {});
 
   /// This view with elements cast to `to`, rounded as torch rounds (docs/semantics.md, "Casts"). The identity when
   /// the dtypes are equal. A cast of a cast is refused: cast once, from the stored type.
-  /// \error kInvalidArgument  either type is not castable (dtype.h)
+  /// \error kInvalidArgument  either type is not castable (dtype.h), or this is a cast already
+  /// \error kLimitExceeded    the size does not fit 64 bits
   Result<TensorView> Cast(DType to) const;
 
   const Shape& shape() const { return shape_; }
@@ -63,7 +70,8 @@ class TensorView {
   /// "byteswap", "neg", "conj", "strided", "cast f16 to f32". Empty for identity.
   std::vector<std::string> Operations() const;
 
-  /// Both views serve the same stored elements in the same order, through the same operations (an alias).
+  /// Both views serve the same stored elements in the same order, through the same operations (an alias). Shapes may
+  /// differ. A view without elements is no alias.
   bool IsAliasOf(const TensorView& other) const;
 
  private:

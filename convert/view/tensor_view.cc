@@ -1,0 +1,144 @@
+#include "convert/view/tensor_view.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace weightfs {
+namespace {
+
+bool IsSixBit(DType dtype) { return dtype == DType::kF6E2M3 || dtype == DType::kF6E3M2; }
+
+/// Bytes of what a byte swap reverses: an element, or one half of a complex element.
+uint32_t ComponentBytes(DType dtype) { return dtype == DType::kC64 ? 4 : UnitBytes(dtype); }
+
+/// Bytes of `count` elements, or nothing when they do not fit 64 bits or do not fill whole bytes.
+std::optional<uint64_t> PackedBytes(uint64_t count, DType dtype) {
+  const unsigned __int128 bits = static_cast<unsigned __int128>(count) * BitWidth(dtype);
+  if (bits % 8 != 0 || bits / 8 > UINT64_MAX) return std::nullopt;
+  return static_cast<uint64_t>(bits / 8);
+}
+
+Status CheckOps(const ElementOps& ops, DType dtype) {
+  if (ops.swap_bytes != 1 && ops.swap_bytes != ComponentBytes(dtype))
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("bytes swapped in groups of {}; {} needs groups of {}", ops.swap_bytes,
+                            SafetensorsName(dtype), ComponentBytes(dtype)));
+  const bool complex = dtype == DType::kC64;
+  if (ops.sign_flip == SignFlip::kNone || complex) return {};
+  if (ops.sign_flip != SignFlip::kAll)
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("a conjugate of {}; expected a complex type", SafetensorsName(dtype)));
+  // An integer is negated by arithmetic, not by a bit, and torch sets its lazy bit on parts of complex
+  // tensors only.
+  if (!IsCastable(dtype))
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("a lazy negation of {}; expected f16, bf16, f32, f64 or complex64",
+                            SafetensorsName(dtype)));
+  return {};
+}
+
+std::string CastName(DType dtype) {
+  std::string name(SafetensorsName(dtype));
+  for (char& c : name) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  return name;
+}
+
+/// What two storages have in common when they are the same bytes: the file on disk and the offset in it, or
+/// the object itself.
+RandomAccessFile::Location Origin(const FilePtr& storage) {
+  const RandomAccessFile::Location location = storage->location();
+  return location.file != nullptr ? location : RandomAccessFile::Location{storage.get(), 0};
+}
+
+}  // namespace
+
+uint32_t UnitBytes(DType dtype) { return std::max<uint32_t>(1, BitWidth(dtype) / 8); }
+
+Result<TensorView> TensorView::Make(FilePtr storage, Layout layout, DType dtype, Shape shape,
+                                    ElementOps ops) {
+  WEIGHTFS_CHECK(CheckOps(ops, dtype));
+  const std::optional<uint64_t> element_count = CheckedProduct(shape);
+  const std::optional<uint64_t> size_bytes =
+      element_count ? PackedBytes(*element_count, dtype) : std::nullopt;
+  if (!size_bytes)
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("{} of shape [{}] does not fill a number of bytes that fits 64 bits",
+                            SafetensorsName(dtype), fmt::join(shape, ", ")));
+  if (layout.unit_bytes() != UnitBytes(dtype) || layout.unit_count() != *size_bytes / UnitBytes(dtype))
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("{} of shape [{}] has {} bytes; its layout has {} units of {} bytes",
+                            SafetensorsName(dtype), fmt::join(shape, ", "), *size_bytes, layout.unit_count(),
+                            layout.unit_bytes()));
+  if (IsSixBit(dtype) && !layout.contiguous())
+    return Fail(ErrorCode::kCorrupt, fmt::format("{} elements apart from one another; expected them packed",
+                                                 SafetensorsName(dtype)));
+  if (layout.span_bytes().end > storage->size_bytes())
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("bytes {} to {} of a storage that has {}", layout.span_bytes().begin,
+                            layout.span_bytes().end, storage->size_bytes()));
+  TensorView view;
+  view.storage_ = std::move(storage);
+  view.layout_ = std::move(layout);
+  view.shape_ = std::move(shape);
+  view.ops_ = ops;
+  view.dtype_ = view.stored_dtype_ = dtype;
+  view.element_count_ = *element_count;
+  view.size_bytes_ = *size_bytes;
+  return view;
+}
+
+Result<TensorView> TensorView::Cast(DType to) const {
+  if (to == dtype_) return *this;
+  if (!IsCastable(dtype_) || !IsCastable(to))
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("a cast from {} to {}; expected f64, f32, f16 or bf16", SafetensorsName(dtype_),
+                            SafetensorsName(to)));
+  if (dtype_ != stored_dtype_)
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("a cast to {} of a cast from {} to {}; expected one cast from the stored type",
+                            SafetensorsName(to), SafetensorsName(stored_dtype_), SafetensorsName(dtype_)));
+  const std::optional<uint64_t> size_bytes = PackedBytes(element_count_, to);
+  if (!size_bytes)
+    return Fail(ErrorCode::kLimitExceeded, fmt::format("{} elements as {} do not fit 64 bits of bytes",
+                                                       element_count_, SafetensorsName(to)));
+  TensorView view = *this;
+  view.dtype_ = to;
+  view.size_bytes_ = *size_bytes;
+  return view;
+}
+
+uint64_t TensorView::stored_size_bytes() const { return layout_.unit_count() * layout_.unit_bytes(); }
+
+std::optional<ByteRange> TensorView::IdentityRange() const {
+  if (dtype_ != stored_dtype_ || ops_ != ElementOps{} || !layout_.contiguous()) return std::nullopt;
+  return layout_.span_bytes();
+}
+
+std::vector<std::string> TensorView::Operations() const {
+  std::vector<std::string> operations;
+  if (ops_.swap_bytes != 1) operations.emplace_back("byteswap");
+  if (ops_.sign_flip == SignFlip::kAll || ops_.sign_flip == SignFlip::kReal) operations.emplace_back("neg");
+  if (ops_.sign_flip == SignFlip::kImaginary || ops_.sign_flip == SignFlip::kReal)
+    operations.emplace_back("conj");
+  if (!layout_.contiguous()) operations.emplace_back("strided");
+  if (dtype_ != stored_dtype_)
+    operations.push_back(fmt::format("cast {} to {}", CastName(stored_dtype_), CastName(dtype_)));
+  return operations;
+}
+
+bool TensorView::IsAliasOf(const TensorView& other) const {
+  if (size_bytes_ == 0 || size_bytes_ != other.size_bytes_ || dtype_ != other.dtype_ ||
+      stored_dtype_ != other.stored_dtype_ || ops_ != other.ops_)
+    return false;
+  if (layout_.unit_bytes() != other.layout_.unit_bytes() ||
+      layout_.unit_count() != other.layout_.unit_count() ||
+      !std::ranges::equal(layout_.modes(), other.layout_.modes()))
+    return false;
+  const RandomAccessFile::Location a = Origin(storage_), b = Origin(other.storage_);
+  return a.file == b.file &&
+         a.offset_bytes + layout_.offset_bytes() == b.offset_bytes + other.layout_.offset_bytes();
+}
+
+}  // namespace weightfs
