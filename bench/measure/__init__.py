@@ -1,0 +1,1 @@
+"""Measurements of weightfs: reads, loads and scale. Run through bench/run.sh."""

@@ -1,0 +1,70 @@
+"""The checkpoints that are measured, made once per work folder by torch."""
+
+import json
+
+import torch
+from safetensors.torch import save_file
+
+
+def llama_config(dtype):
+    """A LLaMA of 0.6 billion parameters: 1.2 GB in 16 bits."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(vocab_size=32000, hidden_size=1536, intermediate_size=4096, num_hidden_layers=18,
+                       num_attention_heads=12, num_key_value_heads=12, dtype=dtype, tie_word_embeddings=False)
+
+
+def make_repository(folder, dtype=torch.float16):
+    """A `.bin` repository of one file, as old training scripts wrote them."""
+    if (folder / "done").exists():
+        return folder
+    from transformers import LlamaForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = llama_config(dtype)
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+    generator = torch.Generator().manual_seed(1)
+    state = {name: (torch.randn(tensor.shape, generator=generator) * 0.02).to(dtype)
+             for name, tensor in model.state_dict().items()}
+    torch.save(state, folder / "pytorch_model.bin")
+    config.save_pretrained(folder)
+    (folder / "done").touch()
+    return folder
+
+
+def make_native(folder, repository, dtype):
+    """The same model as safetensors, converted beforehand: what a mount competes with."""
+    if (folder / "done").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    state = torch.load(repository / "pytorch_model.bin", mmap=True)
+    save_file({name: tensor.to(dtype).contiguous() for name, tensor in state.items()}, folder / "model.safetensors",
+              metadata={"format": "pt"})
+    config = json.loads((repository / "config.json").read_text())
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+    (folder / "done").touch()
+    return folder
+
+
+def make_many_tensors(path, count):
+    """A `.bin` of `count` tensors of 64 elements."""
+    if not path.exists():
+        torch.save({f"model.layers.{i}.weight": torch.full((64,), float(i)) for i in range(count)}, path)
+    return path
+
+
+def make_sparse(path, size_bytes):
+    """A safetensors file of `size_bytes` that takes almost no disk: 64 tensors over a hole."""
+    if path.exists():
+        return path
+    each = size_bytes // 64 // 2 * 2
+    header = {f"layer.{i}.weight": {"dtype": "F16", "shape": [each // 2],
+                                    "data_offsets": [i * each, (i + 1) * each]} for i in range(64)}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + 64 * each)
+    return path
