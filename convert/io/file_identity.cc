@@ -12,6 +12,11 @@ int64_t Nanoseconds(const timespec& time) {
                               static_cast<uint64_t>(time.tv_nsec));
 }
 
+/// An inode number may be given again, to something that is no regular file even.
+bool IsSameInode(const FileIdentity& was, const FileIdentity& now) {
+  return was.device == now.device && was.inode == now.inode && (was.mode & S_IFMT) == (now.mode & S_IFMT);
+}
+
 bool ChangeOfAttributesExplainsCtime(const FileIdentity& was, const FileIdentity& now) {
   return was.link_count != now.link_count || was.mode != now.mode || was.owner != now.owner ||
          was.group != now.group;
@@ -32,14 +37,14 @@ FileIdentity IdentityOf(const struct stat& attributes) {
 }
 
 bool IsSameContent(const FileIdentity& was, const FileIdentity& now) {
-  if (was.device != now.device || was.inode != now.inode || was.size_bytes != now.size_bytes ||
+  if (!IsSameInode(was, now) || was.size_bytes != now.size_bytes ||
       was.mtime_nanoseconds != now.mtime_nanoseconds)
     return false;
   return was.ctime_nanoseconds == now.ctime_nanoseconds || ChangeOfAttributesExplainsCtime(was, now);
 }
 
 std::string DescribeChange(const FileIdentity& was, const FileIdentity& now) {
-  if (was.device != now.device || was.inode != now.inode) return "another file has its name";
+  if (!IsSameInode(was, now)) return "another file has its name";
   if (was.size_bytes != now.size_bytes) return fmt::format("size {} to {}", was.size_bytes, now.size_bytes);
   if (was.mtime_nanoseconds != now.mtime_nanoseconds) return "written to: its mtime moved";
   return "its ctime moved, which neither links nor mode nor owner explain";
