@@ -23,6 +23,7 @@
 #include "convert/io/block_cache.h"
 #include "convert/io/local_file.h"
 #include "convert/source/checkpoint.h"
+#include "convert/step_folder.h"
 #include "convert/virtual_tree.h"
 
 namespace weightfs {
@@ -99,6 +100,9 @@ struct OpenedSource {
   Report report;
   std::shared_ptr<BlockCache> cache;
   std::vector<std::shared_ptr<const LocalFile>> source_files;
+  /// For a folder of training steps: finds the ones that become whole later, to be shown as folders of the
+  /// root beside those of the tree. Otherwise nullptr.
+  std::shared_ptr<StepFolder> steps;
 };
 
 /// Opens `source` (a file or a folder) and builds its view. Reads metadata only: no tensor byte.

@@ -1,0 +1,133 @@
+// Files of the view that are not weights: passed through, laid over, or edited where they state a dtype.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "convert/opening.h"
+#include "convert/target/hf/config_json.h"
+
+namespace weightfs {
+namespace {
+
+constexpr std::string_view kConfigName = "config.json";
+
+std::string_view FileName(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
+}  // namespace
+
+void Opening::AddSideFile(SideFile file) {
+  const auto place =
+      std::lower_bound(side_files_.begin(), side_files_.end(), file.path,
+                       [](const SideFile& a, const std::string& path) { return a.path < path; });
+  if (place != side_files_.end() && place->path == file.path) {
+    *place = std::move(file);
+  } else {
+    side_files_.insert(place, std::move(file));
+  }
+}
+
+Status Opening::CollectSideFiles() {
+  for (const PassThrough& file : repository_.files)
+    AddSideFile({file.path, "source", source_, file.path, file.mtime_nanoseconds});
+  // Of a folder of nothing but steps, each step has its own.
+  if (!step_names_.empty() && repository_.weights.empty()) return {};
+  for (const std::string& overlay : options_.overlays) {
+    WEIGHTFS_TRY(std::shared_ptr<SourceFiles> files, OpenOptionRoot("--overlay", overlay));
+    if (!files->is_directory())
+      return Fail(ErrorCode::kInvalidArgument, fmt::format("--overlay {}: not a folder", overlay),
+                  "--config FILE takes a single config.json");
+    WEIGHTFS_TRY(const std::vector<PassThrough> found, ScanOverlay(*files, options_.limits));
+    for (const PassThrough& file : found)
+      AddSideFile({file.path, "--overlay " + overlay, files, file.path, file.mtime_nanoseconds});
+  }
+  if (!options_.config_path.empty()) {
+    WEIGHTFS_TRY(std::shared_ptr<SourceFiles> files, OpenOptionRoot("--config", options_.config_path));
+    if (files->is_directory())
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("--config {}: a folder; expected a file", options_.config_path));
+    WEIGHTFS_TRY(const FilePtr file, files->OpenPassThrough(""));
+    AddSideFile({std::string(kConfigName), "--config " + options_.config_path, files, "",
+                 files->opened().back()->identity().mtime_nanoseconds});
+  }
+  return {};
+}
+
+Result<VirtualFilePtr> Opening::ServeConfig(const SideFile& file) {
+  WEIGHTFS_TRY(const std::string text,
+               file.files->ReadSmall(file.source_path, options_.limits.json_bytes_max));
+  opened_.report.metadata_bytes += text.size();
+  const std::string name =
+      file.source_path.empty() ? file.files->name() : JoinPath(file.files->name(), file.source_path);
+  WEIGHTFS_TRY(std::string edited, SetConfigDtype(text, *options_.dtype, name, options_.limits));
+  return MakeTextFile(std::move(edited));
+}
+
+Status Opening::ServeSideFiles() {
+  // A dtype that changes is stated by the config.json of each folder that holds weights.
+  const auto describes_weights = [&](const std::string& path) {
+    if (FileName(path) != kConfigName) return false;
+    const std::string folder = path.substr(0, path.size() - kConfigName.size());
+    return std::any_of(opened_.report.sets.begin(), opened_.report.sets.end(),
+                       [&](const WeightSetReport& set) {
+                         return (set.folder.empty() ? std::string() : set.folder + "/") == folder;
+                       });
+  };
+  for (const SideFile& file : side_files_) {
+    VirtualFilePtr served;
+    if (options_.dtype && describes_weights(file.path)) {
+      WEIGHTFS_TRY(served, ServeConfig(file));
+    } else {
+      WEIGHTFS_TRY(FilePtr opened, file.files->OpenPassThrough(file.source_path));
+      served = MakePassThroughFile(std::move(opened));
+    }
+    WEIGHTFS_CHECK(opened_.tree.AddFile(file.path, std::move(served), file.mtime_nanoseconds));
+    newest_mtime_ = std::max(newest_mtime_, file.mtime_nanoseconds);
+    opened_.report.passed_through.emplace_back(file.path, file.origin);
+  }
+  return {};
+}
+
+/// HF-named tensors under a config.json that says what they are: the identity family. Names never change
+/// here, so the family only decides what the user is told.
+void Opening::ReportFamily() {
+  Report& report = opened_.report;
+  report.family = "none";
+  for (const SideFile& file : side_files_) {
+    const std::string_view name = FileName(file.path);
+    if (name == "model_index.json") report.family_evidence.push_back(file.path + ": a diffusers pipeline");
+    if (name == "adapter_config.json") report.family_evidence.push_back(file.path + ": a PEFT adapter");
+    if (name == kConfigName) ReportConfig(file);
+  }
+  if (!report.family_evidence.empty() && options_.family != "none") report.family = "identity";
+  if (report.family == "none" && options_.family != "none")
+    report.notes.push_back(
+        fmt::format("{}: no family matched; names are served as they are stored", report.source));
+  for (const WeightSetReport& set : report.sets) {
+    const auto has = [&](std::string_view name) {
+      return opened_.tree.FindPath(JoinPath(set.folder, name)) != kNoNode;
+    };
+    if (!has(kConfigName) && !has("adapter_config.json"))
+      report.notes.push_back(fmt::format(
+          "{}: no config.json beside it; from_pretrained will miss it: give one with --config FILE or "
+          "--overlay DIR",
+          set.files.front()));
+  }
+}
+
+void Opening::ReportConfig(const SideFile& file) {
+  Report& report = opened_.report;
+  const Result<std::string> text = file.files->ReadSmall(file.source_path, options_.limits.json_bytes_max);
+  const Result<ConfigFacts> facts = text ? ReadConfigFacts(*text, file.path, options_.limits)
+                                         : Result<ConfigFacts>(std::unexpected(text.error()));
+  if (!facts) {
+    report.notes.push_back(facts.error().message);
+    return;
+  }
+  if (facts->model_type)
+    report.family_evidence.push_back(fmt::format("{}: model_type {}", file.path, *facts->model_type));
+  if (facts->class_name)
+    report.family_evidence.push_back(fmt::format("{}: _class_name {}", file.path, *facts->class_name));
+}
+
+}  // namespace weightfs
