@@ -50,6 +50,7 @@ class VirtualFile {
 
   /// Produces `range`, which lies within the file and is at most `kReadBytesMax` long: all of it, or an error.
   /// \return a span of `range.size()` bytes, valid until `scratch` is used again (or for the life of the file)
+  /// \error kInvalidArgument       a range outside the file, or a longer one
   /// \error kIo, kStale, kCorrupt  as RandomAccessFile::ReadAt
   virtual Result<std::span<const std::byte>> Read(ByteRange range, ReadScratch& scratch) const = 0;
 
@@ -60,6 +61,13 @@ class VirtualFile {
 
  protected:
   explicit VirtualFile(uint64_t size_bytes) : size_bytes_(size_bytes) {}
+
+  /// What `Read` may be asked for: a bug of the caller otherwise, reported rather than served.
+  Status CheckReadRange(ByteRange range) const {
+    if (range.begin <= range.end && range.end <= size_bytes_ && range.size() <= kReadBytesMax) [[likely]]
+      return {};
+    return Fail(ErrorCode::kInvalidArgument, "a read past the end of the file, or of more than 1 MiB");
+  }
 
  private:
   uint64_t size_bytes_;

@@ -1,0 +1,157 @@
+#include "convert/view/panel.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "convert/view/kernels/strided_copy.h"
+
+namespace weightfs {
+namespace {
+
+/// Size of panels that share no source bytes with their neighbours: a FUSE request.
+constexpr uint64_t kSeparatePanelBytes = 1_MiB;
+/// Holes up to this size are read rather than skipped: a read of its own costs about as much as copying this
+/// much from the page cache, and far more from a disk.
+constexpr uint64_t kHoleBytesMax = 16_KiB;
+/// Shorter pieces are collected in the scratch buffer, so that tiles see several of them at once.
+constexpr uint64_t kLongPieceBytes = 16_KiB;
+
+/// Bytes from the first to past the last unit of `modes`.
+uint64_t SpanBytes(std::span<const Mode> modes, uint32_t unit_bytes) {
+  uint64_t span = unit_bytes;
+  for (const Mode& mode : modes) span += (mode.extent - 1) * mode.stride_bytes;
+  return span;
+}
+
+/// How a box is read: the innermost modes by source stride lie within one *piece*, read in one go; the next
+/// mode is read several pieces at a time; the others are walked.
+struct GatherPlan {
+  std::vector<CopyMode> modes;   ///< Ascending by source stride.
+  size_t piece_modes = 0;        ///< The first so many make a piece.
+  uint64_t piece_bytes = 0;      ///< Of storage, holes included.
+  uint64_t pieces_per_step = 1;  ///< Indices of mode `piece_modes` handled at a time.
+  uint64_t pitch_bytes = 0;      ///< Distance of pieces in the buffer when each is read on its own, else 0.
+};
+
+GatherPlan PlanGather(std::vector<CopyMode> modes, uint32_t unit_bytes, uint64_t buffer_bytes) {
+  GatherPlan plan;
+  std::ranges::stable_sort(modes, {}, &CopyMode::source_stride_bytes);
+  plan.modes = std::move(modes);
+  plan.piece_bytes = unit_bytes;
+  const auto worth_spanning = [&](const CopyMode& mode) {
+    return mode.source_stride_bytes <= plan.piece_bytes + kHoleBytesMax;
+  };
+  for (const CopyMode& mode : plan.modes) {
+    const uint64_t span = (mode.extent - 1) * mode.source_stride_bytes + plan.piece_bytes;
+    if (!worth_spanning(mode) || span > buffer_bytes) break;
+    plan.piece_bytes = span;
+    ++plan.piece_modes;
+  }
+  if (plan.piece_modes == plan.modes.size()) return plan;
+  const CopyMode& next = plan.modes[plan.piece_modes];
+  if (worth_spanning(next)) {
+    plan.pieces_per_step = 1 + (buffer_bytes - plan.piece_bytes) / next.source_stride_bytes;
+  } else if (plan.piece_bytes < kLongPieceBytes) {
+    // An odd number of cache lines apart, lest the rows of a tile compete for the same places in the cache.
+    plan.pitch_bytes = (AlignUp(plan.piece_bytes, 64) / 64 | 1) * 64;
+    plan.pieces_per_step = std::max<uint64_t>(1, buffer_bytes / plan.pitch_bytes);
+  }
+  return plan;
+}
+
+/// Reads `count` pieces from `position` on and hands on where they lie and how far apart.
+struct Pieces {
+  const std::byte* first = nullptr;
+  uint64_t stride_bytes = 0;
+};
+Result<Pieces> ReadPieces(const GatherPlan& plan, const RandomAccessFile& file, uint64_t position,
+                          uint64_t stride, uint64_t count, std::span<std::byte> scratch) {
+  if (plan.pitch_bytes == 0) {
+    const uint64_t end = position + (count - 1) * stride + plan.piece_bytes;
+    WEIGHTFS_TRY(const std::span<const std::byte> bytes, file.ReadWithin({position, end}, scratch));
+    return Pieces{bytes.data(), stride};
+  }
+  for (uint64_t i = 0; i < count; ++i)
+    WEIGHTFS_CHECK(
+        file.ReadAt(position + i * stride, scratch.subspan(i * plan.pitch_bytes, plan.piece_bytes)));
+  return Pieces{scratch.data(), plan.pitch_bytes};
+}
+
+Status GatherBox(std::vector<CopyMode> modes, uint32_t unit_bytes, const RandomAccessFile& file,
+                 uint64_t position, std::byte* destination, std::span<std::byte> scratch) {
+  const GatherPlan plan = PlanGather(std::move(modes), unit_bytes, scratch.size() - kReadSlackBytes);
+  const std::span<const CopyMode> all(plan.modes);
+  std::vector<CopyMode> copied(all.begin(), all.begin() + plan.piece_modes);
+  const bool stepped = plan.piece_modes < all.size();
+  const CopyMode step = stepped ? all[plan.piece_modes] : CopyMode{1, 0, 0};
+  std::vector<CopyMode> walked(all.begin() + plan.piece_modes + (stepped ? 1 : 0), all.end());
+  std::ranges::reverse(walked);
+  copied.push_back(step);
+  ModeWalk walk(walked);
+  do {
+    for (uint64_t i = 0; i < step.extent; i += plan.pieces_per_step) {
+      const uint64_t count = std::min(plan.pieces_per_step, step.extent - i);
+      const uint64_t from = position + walk.source_bytes() + i * step.source_stride_bytes;
+      WEIGHTFS_TRY(const Pieces pieces,
+                   ReadPieces(plan, file, from, step.source_stride_bytes, count, scratch));
+      copied.back() = {count, pieces.stride_bytes, step.destination_stride_bytes};
+      CopyStrided(pieces.first, destination + walk.destination_bytes() + i * step.destination_stride_bytes,
+                  copied, unit_bytes);
+    }
+  } while (walk.Next());
+  return {};
+}
+
+}  // namespace
+
+PanelPlan::PanelPlan(const Layout& layout, uint64_t cache_bytes) {
+  const std::span<const Mode> modes = layout.modes();
+  const uint32_t unit_bytes = layout.unit_bytes();
+  const uint64_t whole_units_max = std::max<uint64_t>(cache_bytes / 2 / unit_bytes, 1);
+  const uint64_t part_units_max = std::max<uint64_t>(cache_bytes / 4 / unit_bytes, 1);
+  const uint64_t separate_units = std::min(kSeparatePanelBytes / unit_bytes, part_units_max);
+  uint64_t outer_count = 1;
+  uint64_t rest_units = layout.unit_count();
+  for (size_t i = 0; i < modes.size(); ++i) {
+    split_mode_ = i;
+    split_extent_ = modes[i].extent;
+    inner_units_ = rest_units / split_extent_;
+    const bool separate = modes[i].stride_bytes >= SpanBytes(modes.subspan(i + 1), unit_bytes);
+    if (!separate && rest_units <= whole_units_max) {
+      indices_per_panel_ = split_extent_;
+      break;
+    }
+    indices_per_panel_ = std::min(split_extent_, (separate ? separate_units : part_units_max) / inner_units_);
+    if (indices_per_panel_ > 0) break;
+    outer_count *= split_extent_;
+    rest_units = inner_units_;
+  }
+  panels_per_outer_ = (split_extent_ + indices_per_panel_ - 1) / indices_per_panel_;
+  panel_count_ = outer_count * panels_per_outer_;
+}
+
+PanelPlan::Panel PanelPlan::PanelOf(uint64_t unit) const {
+  const uint64_t outer_units = split_extent_ * inner_units_;
+  const uint64_t outer = unit / outer_units;
+  const uint64_t part = unit % outer_units / (indices_per_panel_ * inner_units_);
+  const uint64_t first_index = part * indices_per_panel_;
+  return {outer * panels_per_outer_ + part, outer * outer_units + first_index * inner_units_,
+          std::min(indices_per_panel_, split_extent_ - first_index) * inner_units_};
+}
+
+Status PanelPlan::Gather(const Layout& layout, const Panel& panel, const RandomAccessFile& file,
+                         uint64_t storage_begin, std::span<std::byte> destination,
+                         std::span<std::byte> scratch) const {
+  std::vector<CopyMode> modes;
+  uint64_t destination_stride = layout.unit_bytes();
+  for (size_t i = layout.modes().size(); i-- > split_mode_;) {
+    const Mode& mode = layout.modes()[i];
+    const uint64_t extent = i == split_mode_ ? panel.count / inner_units_ : mode.extent;
+    modes.push_back({extent, mode.stride_bytes, destination_stride});
+    destination_stride *= extent;
+  }
+  return GatherBox(std::move(modes), layout.unit_bytes(), file,
+                   storage_begin + layout.PositionBytes(panel.begin), destination.data(), scratch);
+}
+
+}  // namespace weightfs

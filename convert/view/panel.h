@@ -1,0 +1,54 @@
+/// \file
+/// Panels: the boxes that a strided layout is cut into, so that a column walk becomes row reads.
+///
+/// A panel is a range of units that are consecutive as served: some indices of one mode (the split mode),
+/// with all of the modes inside it. Where a panel's source bytes lie apart from those of its neighbours,
+/// panels are small; where neighbours share source rows (a transpose), they are as large as the cache allows,
+/// so that each row is read in long pieces. A panel holds units as stored.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "convert/base/result.h"
+#include "convert/io/random_access_file.h"
+#include "convert/view/layout.h"
+
+namespace weightfs {
+
+/// How one layout is cut. A value; thread-safe.
+class PanelPlan {
+ public:
+  /// \param layout       has at least one mode
+  /// \param cache_bytes  capacity of the cache that panels are kept in
+  PanelPlan(const Layout& layout, uint64_t cache_bytes);
+
+  /// Units `[begin, begin + count)` of the layout, and the number of the panel that holds them.
+  struct Panel {
+    uint64_t index = 0;
+    uint64_t begin = 0;
+    uint64_t count = 0;
+  };
+  /// The panel that holds unit `unit`.
+  Panel PanelOf(uint64_t unit) const;
+  uint64_t panel_count() const { return panel_count_; }
+
+  /// Fills `destination` with the units of `panel`, read from `file`, where the storage begins at
+  /// `storage_begin`.
+  /// \param layout   the one that the plan was made for
+  /// \param scratch  a read buffer: aligned, ReadWithin's slack included
+  /// \error as RandomAccessFile::ReadAt
+  Status Gather(const Layout& layout, const Panel& panel, const RandomAccessFile& file,
+                uint64_t storage_begin, std::span<std::byte> destination, std::span<std::byte> scratch) const;
+
+ private:
+  size_t split_mode_ = 0;
+  uint64_t split_extent_ = 1;       ///< Of the split mode.
+  uint64_t indices_per_panel_ = 1;  ///< Of the split mode.
+  uint64_t inner_units_ = 1;        ///< Units for one index of the split mode.
+  uint64_t panels_per_outer_ = 1;
+  uint64_t panel_count_ = 1;
+};
+
+}  // namespace weightfs
