@@ -15,6 +15,8 @@ struct Limits {
   uint64_t pickle_opcodes_max = 64u << 20;          ///< Opcodes in one pickle stream.
   uint64_t pickle_memo_entries_max = 16u << 20;     ///< Memo entries of one pickle stream.
   uint32_t nesting_depth_max = 1000;                ///< Containers within containers, in pickles.
+  /// Parsing a pickle may take this much memory and three times the bytes parsed, those bytes included.
+  uint64_t parse_memory_base_bytes = 64_MiB;
   uint64_t tensors_max = 4u << 20;                  ///< Tensors of one checkpoint.
   uint32_t tensor_rank_max = 64;                    ///< Dimensions of one tensor.
   /// A tensor that repeats its storage (stride 0) serves at most the larger of these two.
