@@ -3,6 +3,7 @@
 # missing only. Groups: build (the default; with run), run, python, test (with build and python), all.
 # Needs root or sudo when something is missing. Set WEIGHTFS_NO_INSTALL=1 to have it name what is missing and fail.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 list=$weightfs_repo/mount-scripts/packages.txt

@@ -11,6 +11,7 @@
 #                      those give a CUDA build, name an index or folder that has the CPU build here.
 #   WEIGHTFS_MOUNTPOINT  where SOURCE is mounted (a new folder below $XDG_RUNTIME_DIR or /tmp)
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 scripts=$weightfs_repo/mount-scripts
