@@ -1,9 +1,9 @@
 /// \file
 /// The files that belong to a source: which may be opened, listed and followed, and which were.
 ///
-/// Rules (docs/semantics.md 1.6): nothing outside the source is opened. SOURCE itself may be a symbolic link. Links
-/// inside may lead inside the source, into the blob store of a Hugging Face cache (`../../blobs` of a `snapshots/REV`
-/// folder), or below an `--allow-links` folder. A bare file serves only itself.
+/// Rules (docs/semantics.md 1.6): nothing outside the source is opened. SOURCE itself may be a symbolic link.
+/// Links inside may lead inside the source, into the blob store of a Hugging Face cache (`../../blobs` of a
+/// `snapshots/REV` folder), or below an `--allow-links` folder. A bare file serves only itself.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,7 @@ struct SourceEntry {
   bool is_directory = false;
   uint64_t size_bytes = 0;
   int64_t mtime_nanoseconds = 0;
+  std::string link_target;  ///< Resolved path of a link to a folder; else empty. For finding loops.
 };
 
 /// Opens files of one source root (or overlay). Not thread-safe while opening; what it returns is.
@@ -32,7 +33,10 @@ class SourceFiles {
  public:
   struct Options {
     SourceIo source_io = SourceIo::kAuto;
-    std::vector<std::string> allowed_link_dirs;  ///< `--allow-links`, absolute or relative to the working folder.
+    std::vector<std::string>
+        allowed_link_dirs;  ///< `--allow-links`, absolute or relative to the working folder.
+    /// Names of folders of the root that `List("")` leaves out: the training steps of a folder of steps.
+    std::vector<std::string> skipped_folders;
     Limits limits;
     std::shared_ptr<BlockCache> cache;
   };
@@ -44,11 +48,15 @@ class SourceFiles {
   static Result<std::shared_ptr<SourceFiles>> Create(const std::string& path, Options options);
 
   bool is_directory() const { return is_directory_; }
-  /// SOURCE as the user wrote it.
+  /// SOURCE as the user wrote it, without slashes at its end.
   const std::string& name() const { return name_; }
 
-  /// The entries of a folder (relative to the root, "" for the root), sorted by name bytes; `.` and `..` left out.
-  /// A link that leads nowhere, or where it may not, is an entry of `bad_links` (with why), not of the result.
+  /// The absolute path of SOURCE with links resolved.
+  const std::string& resolved_root() const { return root_; }
+
+  /// The entries of a folder (relative to the root, "" for the root), sorted by name bytes; `.` and `..` left
+  /// out. A link that leads nowhere, or where it may not, is an entry of `bad_links` (with why), not of the
+  /// result.
   Result<std::vector<SourceEntry>> List(const std::string& folder);
 
   /// Opens a weight file and holds it open; an `.lz4` file (by content) is opened as what it holds.

@@ -37,7 +37,9 @@ struct PassThrough {
 /// A file of the source that is not shown.
 struct HiddenFile {
   std::string path;
-  std::string reason;  ///< "optimizer state", "another form of the weights is served: model.safetensors", ...
+  std::string reason;  ///< "training state", "another form of the weights is served: model.safetensors", ...
+  bool is_torch_file =
+      false;  ///< Likely weights, under a name that no loader looks for: can be mounted by itself.
 };
 
 /// A model of the tree that cannot be served (`--partial`).

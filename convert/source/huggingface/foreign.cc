@@ -1,0 +1,50 @@
+#include "convert/source/huggingface/foreign.h"
+
+namespace weightfs {
+namespace {
+
+/// A file name that begins and ends so. Without a suffix it is the whole name.
+struct Sign {
+  std::string_view prefix;
+  std::string_view suffix;
+  bool is_folder_format;
+  std::string_view format;
+};
+
+constexpr std::string_view kDeepSpeed = "a DeepSpeed checkpoint";
+constexpr std::string_view kDcp = "a torch.distributed.checkpoint (DCP) folder";
+constexpr std::string_view kMegatron = "a Megatron checkpoint";
+constexpr std::string_view kNemo = "a NeMo checkpoint";
+
+/// In order of preference: the first that fits any file names the format.
+constexpr Sign kSigns[] = {
+    {"latest_checkpointed_iteration.txt", "", true, kMegatron},
+    {"model_optim_rng.pt", "", true, kMegatron},
+    {"mp_rank_", "_model_states.pt", true, kDeepSpeed},
+    {"zero_pp_rank_", ".pt", true, kDeepSpeed},
+    {"bf16_zero_pp_rank_", ".pt", true, kDeepSpeed},
+    {"layer_", "-model_states.pt", true, kDeepSpeed},
+    {"model_weights.ckpt", "", true, kNemo},
+    {"", ".distcp", true, kDcp},
+    {".metadata", "", false, kDcp},
+    {"", ".nemo", false, kNemo},
+    {"consolidated.", ".pth", false, "a LLaMA checkpoint in Meta's own layout"},
+};
+
+bool Fits(const Sign& sign, const SourceEntry& entry) {
+  if (entry.is_directory) return false;
+  if (sign.suffix.empty()) return entry.name == sign.prefix;
+  return entry.name.size() >= sign.prefix.size() + sign.suffix.size() &&
+         entry.name.starts_with(sign.prefix) && entry.name.ends_with(sign.suffix);
+}
+
+}  // namespace
+
+std::optional<ForeignSign> FindForeignSign(std::span<const SourceEntry> entries) {
+  for (const Sign& sign : kSigns)
+    for (const SourceEntry& entry : entries)
+      if (Fits(sign, entry)) return ForeignSign{sign.format, entry.name, sign.is_folder_format};
+  return std::nullopt;
+}
+
+}  // namespace weightfs
