@@ -34,7 +34,7 @@ class ConfigScanner final : public JsonHandler {
   ConfigFacts facts;
   std::vector<DTypeValue> dtype_values;
   bool has_dtype_key = false;
-  bool root_is_empty = true;
+  uint64_t root_key_count = 0;
   ByteRange last_root_key;
   uint64_t last_root_value_begin = 0;
   uint64_t last_root_value_end = 0;  ///< Of the last token before the root's closing brace.
@@ -63,7 +63,7 @@ class ConfigScanner final : public JsonHandler {
     key_is_dtype_ = IsDTypeKey(key);
     has_dtype_key |= key_is_dtype_;
     if (depth_ == 1) {
-      root_is_empty = false;
+      ++root_key_count;
       root_key_ = std::move(key);
       last_root_key = where;
       last_root_value_begin = 0;
@@ -123,15 +123,17 @@ Status Scan(std::string_view text, std::string_view file, const Limits& limits, 
 /// `text` with `"torch_dtype": NAME` after the last member of the root, spaced as that member is.
 std::string AddTorchDType(std::string_view text, const ConfigScanner& scanner, std::string_view name) {
   std::string added(text);
-  if (scanner.root_is_empty) {
+  if (scanner.root_key_count == 0) {
     added.insert(scanner.root_begin + 1, fmt::format(R"("torch_dtype": "{}")", name));
     return added;
   }
   uint64_t space_begin = scanner.last_root_key.begin;
   while (space_begin > 0 && std::string_view(" \t\r\n").contains(text[space_begin - 1])) --space_begin;
-  const std::string_view space = text.substr(space_begin, scanner.last_root_key.begin - space_begin);
+  std::string_view space = text.substr(space_begin, scanner.last_root_key.begin - space_begin);
   const std::string_view colon =
       text.substr(scanner.last_root_key.end, scanner.last_root_value_begin - scanner.last_root_key.end);
+  // An only member does not tell what follows a comma; writers put there what they put after a colon.
+  if (scanner.root_key_count == 1 && space.empty()) space = colon.substr(colon.find(':') + 1);
   added.insert(scanner.last_root_value_end, fmt::format(R"(,{}"torch_dtype"{}"{}")", space, colon, name));
   return added;
 }
