@@ -26,16 +26,17 @@ namespace weightfs {
 
 /// What a mount needs to know beyond the source.
 struct MountOptions {
-  std::string mountpoint;            ///< As the user wrote it; need not be absolute.
-  std::string source_io = "auto";    ///< The word of `--source-io`, for status.json.
+  std::string mountpoint;          ///< As the user wrote it; need not be absolute.
+  std::string source_io = "auto";  ///< The word of `--source-io`, for status.json.
   /// `--threads`: reads that one group of files (virtual_file.h, `wait_group`) may have running at once.
   /// 0: twice the processors, at least 4 and at most 16.
   uint32_t threads = 0;
   uint64_t readahead_bytes = 4_MiB;  ///< `--readahead`: the kernel's window per open file.
   bool direct_io = false;            ///< `--direct-io`: replies are not cached by the kernel.
   bool allow_other = false;          ///< Every local user may look, not only the mounting one.
-  /// Takes each line that the user should see and that is no error (a hint). Called before the mount is ready,
-  /// from one thread at a time; in `MountProcess::Start` it is called in the calling process. May be empty.
+  /// Takes each line that the user should see and that is no error (a hint). Called before the mount is
+  /// ready, from one thread at a time; in `MountProcess::Start` it is called in the calling process. May be
+  /// empty.
   std::function<void(const std::string& line)> notice;
 };
 
@@ -50,9 +51,9 @@ Status CheckFuse();
 /// True when this process may raise the kernel's read-ahead of a mount (`/sys/class/bdi`).
 bool ReadAheadCanBeSet();
 
-/// Mounts `source` and serves it until it is unmounted or SIGTERM, SIGINT or SIGHUP arrives, which unmount it.
-/// Needs a process that has started no other threads. `on_ready` is called once, from another thread, when the mount
-/// answers. Blocks the signals above in this thread and does not restore them.
+/// Mounts `source` and serves it until it is unmounted or SIGTERM, SIGINT or SIGHUP arrives, which unmount
+/// it. Needs a process that has started no other threads. `on_ready` is called once, from another thread,
+/// when the mount answers. Blocks the signals above in this thread and does not restore them.
 /// \error kInvalidArgument  as CheckMountpoint, or an option out of range
 /// \error kIo               as CheckFuse, or the kernel refused the mount
 Status MountAndServe(OpenedSource source, const MountOptions& options, const std::function<void()>& on_ready);
@@ -62,11 +63,12 @@ class MountProcess {
  public:
   enum class Lifetime : uint8_t {
     kDetached,    ///< A daemon: its own session, `/` as working folder, no terminal.
-    kWithParent,  ///< A child in a process group of its own (Ctrl-C does not reach it) that ends with its parent.
+    kWithParent,  ///< A child in a process group of its own (Ctrl-C does not reach it) that ends with its
+                  ///< parent.
   };
 
-  /// Forks, mounts and serves in the child, and returns when the mount answers. Needs a process that has started no
-  /// other threads; the caller's copy of `source` is released.
+  /// Forks, mounts and serves in the child, and returns when the mount answers. Needs a process that has
+  /// started no other threads; the caller's copy of `source` is released.
   /// \error as MountAndServe
   static Result<MountProcess> Start(OpenedSource source, const MountOptions& options, Lifetime lifetime);
 

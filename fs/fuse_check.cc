@@ -1,0 +1,59 @@
+// CheckFuse: what a machine lacks for mounting, each lack by the name of the file that shows it.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "fs/session.h"
+
+namespace weightfs {
+namespace {
+
+constexpr const char* kFuseDevice = "/dev/fuse";
+constexpr const char* kContainerRemedy =
+    "load the module (modprobe fuse); in a container start with --device /dev/fuse --cap-add SYS_ADMIN; "
+    "or write the files out with weightfs export";
+
+bool FindProgram(std::string_view name) {
+  const char* variable = std::getenv("PATH");
+  std::string_view folders = variable != nullptr ? variable : "/usr/bin:/bin";
+  while (!folders.empty()) {
+    const size_t end = std::min(folders.find(':'), folders.size());
+    const std::string path = std::string(folders.substr(0, end)) + "/" + std::string(name);
+    if (access(path.c_str(), X_OK) == 0) return true;
+    folders.remove_prefix(std::min(end + 1, folders.size()));
+  }
+  return access(("/usr/bin/" + std::string(name)).c_str(), X_OK) == 0;
+}
+
+}  // namespace
+
+Status CheckFuse() {
+  struct stat attributes;
+  if (stat(kFuseDevice, &attributes) != 0) {
+    Error error = FailIo(errno, kFuseDevice).error();
+    error.remedy = kContainerRemedy;
+    return std::unexpected(std::move(error));
+  }
+  if (geteuid() != 0) {
+    // fusermount3 opens the device in our place.
+    if (FindProgram("fusermount3")) return {};
+    return Fail(ErrorCode::kIo, "fusermount3: not found; a user without root needs it to mount",
+                "install it: apt install fuse3");
+  }
+  const int device = open(kFuseDevice, O_RDWR | O_CLOEXEC);
+  if (device < 0) {
+    Error error = FailIo(errno, kFuseDevice).error();
+    error.remedy = kContainerRemedy;
+    return std::unexpected(std::move(error));
+  }
+  close(device);
+  return {};
+}
+
+}  // namespace weightfs
