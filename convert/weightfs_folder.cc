@@ -15,11 +15,12 @@ namespace {
 /// A header, then a part of another file: a tensor of a weight file under a header of its own.
 class SliceFile final : public VirtualFile {
  public:
-  SliceFile(std::string header, VirtualFilePtr whole, ByteRange range)
+  SliceFile(std::string header, VirtualFilePtr whole, ByteRange range, const void* wait_group)
       : VirtualFile(header.size() + range.size()),
         header_(std::move(header)),
         whole_(std::move(whole)),
-        range_(range) {}
+        range_(range),
+        wait_group_(wait_group) {}
 
   Result<std::span<const std::byte>> Read(ByteRange range, ReadScratch& scratch) const override {
     const uint64_t header_bytes = header_.size();
@@ -37,11 +38,13 @@ class SliceFile final : public VirtualFile {
     std::memcpy(reply.data(), part.data(), part.size());
     return reply;
   }
+  const void* wait_group() const override { return wait_group_; }
 
  private:
   std::string header_;
   VirtualFilePtr whole_;
   ByteRange range_;
+  const void* wait_group_;  ///< The tensor's alone: less than the whole file may wait for.
 };
 
 /// The folder of the `.npy` files of each set: the folder of the model; a second set of the same folder (a
@@ -83,8 +86,10 @@ Status AddWeightfsFolder(const Report& report, int64_t mtime_nanoseconds, Virtua
     const TensorReport& tensor = report.tensors[index];
     const VirtualFilePtr& whole = tree.node(tree.FindPath(tensor.file)).file;
     const ByteRange range{tensor.file_offset_bytes, tensor.file_offset_bytes + tensor.view.size_bytes()};
-    WEIGHTFS_CHECK(tree.AddFile(path, std::make_shared<SliceFile>(NpyHeader(tensor.view), whole, range),
-                                mtime_nanoseconds));
+    const void* wait_group =
+        tensor.view.storage() != nullptr ? tensor.view.storage()->wait_group() : whole->wait_group();
+    auto file = std::make_shared<SliceFile>(NpyHeader(tensor.view), whole, range, wait_group);
+    WEIGHTFS_CHECK(tree.AddFile(path, std::move(file), mtime_nanoseconds));
   }
   return {};
 }

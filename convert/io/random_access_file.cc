@@ -18,6 +18,7 @@ class SubFile final : public RandomAccessFile {
     if (whole.file != nullptr) whole.offset_bytes += offset_bytes_;
     return whole;
   }
+  const void* wait_group() const override { return file_->wait_group(); }
 
  protected:
   Status DoReadAt(uint64_t offset_bytes, std::span<std::byte> destination) const override {
@@ -37,6 +38,8 @@ class MemoryFile final : public RandomAccessFile {
  public:
   MemoryFile(std::string bytes, std::string name)
       : RandomAccessFile(std::move(name), bytes.size()), bytes_(std::move(bytes)) {}
+
+  const void* wait_group() const override { return nullptr; }
 
  protected:
   Status DoReadAt(uint64_t offset_bytes, std::span<std::byte> destination) const override {

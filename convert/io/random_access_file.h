@@ -53,6 +53,9 @@ class RandomAccessFile {
   };
   virtual Location location() const { return {}; }
 
+  /// Stands for what reads wait for: the file on disk whose reads these become. nullptr: nothing (memory).
+  virtual const void* wait_group() const { return this; }
+
  protected:
   RandomAccessFile(std::string name, uint64_t size_bytes) : name_(std::move(name)), size_bytes_(size_bytes) {}
 

@@ -13,6 +13,7 @@ class PassThroughFile final : public VirtualFile {
     WEIGHTFS_CHECK(CheckReadRange(range));
     return file_->ReadWithin(range, scratch.reply());
   }
+  const void* wait_group() const override { return file_->wait_group(); }
 
  private:
   FilePtr file_;
@@ -26,6 +27,7 @@ class TextFile final : public VirtualFile {
     WEIGHTFS_CHECK(CheckReadRange(range));
     return std::as_bytes(std::span<const char>(bytes_)).subspan(range.begin, range.size());
   }
+  const void* wait_group() const override { return nullptr; }
 
  private:
   std::string bytes_;

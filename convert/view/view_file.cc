@@ -9,6 +9,18 @@
 namespace weightfs {
 namespace {
 
+/// What all of `views` wait for, or `several` when that is more than one file.
+const void* CommonWaitGroup(std::span<const TensorView> views, const void* several) {
+  const void* common = nullptr;
+  for (const TensorView& view : views) {
+    const void* group = view.storage() != nullptr ? view.storage()->wait_group() : nullptr;
+    if (group == nullptr || group == common) continue;
+    if (common != nullptr) return several;
+    common = group;
+  }
+  return common;
+}
+
 /// A header and views, end to end.
 class ViewFile final : public VirtualFile {
  public:
@@ -17,9 +29,11 @@ class ViewFile final : public VirtualFile {
         prefix_(std::move(prefix)),
         table_(std::move(table)),
         cache_(std::move(cache)),
-        cache_owner_(cache_->NewOwner()) {}
+        cache_owner_(cache_->NewOwner()),
+        wait_group_(CommonWaitGroup(table_.views, this)) {}
 
   Result<std::span<const std::byte>> Read(ByteRange range, ReadScratch& scratch) const override;
+  const void* wait_group() const override { return wait_group_; }
 
  private:
   Status Collect(ByteRange range, std::span<std::byte> reply, ReadScratch& scratch) const;
@@ -37,6 +51,7 @@ class ViewFile final : public VirtualFile {
   SegmentTable table_;
   std::shared_ptr<BlockCache> cache_;
   uint64_t cache_owner_;
+  const void* wait_group_;
 };
 
 Result<std::span<const std::byte>> ViewFile::Read(ByteRange range, ReadScratch& scratch) const {
