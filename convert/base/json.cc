@@ -166,7 +166,10 @@ class Receiver {
 
   bool null() { return Take(handler_.Null(PlainToken())); }
   bool boolean(bool value) { return Take(handler_.Boolean(value, PlainToken())); }
-  bool number_integer(int64_t value) { return Take(handler_.Negative(value, PlainToken())); }
+  bool number_integer(int64_t value) {
+    if (value == 0) return number_unsigned(0);  // `-0`
+    return Take(handler_.Negative(value, PlainToken()));
+  }
   bool number_unsigned(uint64_t value) { return Take(handler_.Unsigned(value, PlainToken())); }
   bool number_float(double value, const std::string&) { return Take(handler_.Float(value, PlainToken())); }
   bool string(std::string& value) {

@@ -43,7 +43,7 @@ class JsonHandler {
   virtual Status Boolean(bool value, ByteRange where) = 0;
   /// An integer below zero that fits 64 bits.
   virtual Status Negative(int64_t value, ByteRange where) = 0;
-  /// An integer from zero on that fits 64 bits.
+  /// An integer from zero on that fits 64 bits; `-0` too.
   virtual Status Unsigned(uint64_t value, ByteRange where) = 0;
   /// Any other number, integers that do not fit 64 bits included.
   virtual Status Float(double value, ByteRange where) = 0;

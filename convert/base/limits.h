@@ -17,8 +17,8 @@ struct Limits {
   uint32_t nesting_depth_max = 1000;                ///< Containers within containers, in pickles.
   /// Parsing a pickle may take this much memory and three times the bytes parsed, those bytes included.
   uint64_t parse_memory_base_bytes = 64_MiB;
-  uint64_t tensors_max = 4u << 20;                  ///< Tensors of one checkpoint.
-  uint32_t tensor_rank_max = 64;                    ///< Dimensions of one tensor.
+  uint64_t tensors_max = 4u << 20;  ///< Tensors of one checkpoint.
+  uint32_t tensor_rank_max = 64;    ///< Dimensions of one tensor.
   /// A tensor that repeats its storage (stride 0) serves at most the larger of these two.
   uint64_t repeated_tensor_bytes_max = 1_GiB;
   uint64_t repeated_tensor_factor_max = 16;
@@ -27,6 +27,7 @@ struct Limits {
   uint64_t json_bytes_max = 64_MiB;
   uint64_t index_json_bytes_max = 512_MiB;  ///< `*.index.json`
   uint32_t json_depth_max = 64;
+  uint64_t lz4_table_bytes_max = 32_MiB;  ///< The block table of one lz4 file: 2.8 million blocks.
   /// The `--cache` size: strided panels, inflated members, lz4 blocks.
   uint64_t cache_bytes = 64_MiB;
 };
