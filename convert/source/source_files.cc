@@ -62,6 +62,12 @@ std::string BlobStore(const std::string& root) {
   return {};
 }
 
+/// The folder `resolved` is, or is in.
+std::string FolderOf(const std::string& resolved) {
+  std::error_code ignored;
+  return fs::is_directory(resolved, ignored) ? resolved : fs::path(resolved).parent_path().string();
+}
+
 /// Relative paths come from folder listings and from indexes: no component may lead out.
 bool IsPlainRelative(std::string_view path) {
   if (path.empty()) return true;
@@ -128,7 +134,7 @@ Result<std::string> SourceFiles::Resolve(const std::string& path) const {
       ErrorCode::kUnsupported,
       fmt::format("{}: a link to {}; expected one inside the source or below a folder of --allow-links",
                   shown, resolved),
-      fmt::format("allow it with --allow-links {}", fs::path(resolved).parent_path().string()));
+      fmt::format("allow it with --allow-links {}", FolderOf(resolved)));
 }
 
 Result<std::vector<SourceEntry>> SourceFiles::List(const std::string& folder) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/malformed_corpus.h"
+
 namespace weightfs {
 namespace {
 
@@ -92,6 +94,20 @@ TEST(ReadConfigFactsTest, RefusesWhatIsNoObject) {
     ASSERT_FALSE(facts.has_value()) << text;
     EXPECT_EQ(facts.error().code, ErrorCode::kCorrupt);
     EXPECT_THAT(facts.error().message, HasSubstr("config.json: byte 0: the root is no object"));
+  }
+}
+
+TEST(ReadConfigFactsTest, RefusesMalformedFiles) {
+  for (const testing::MalformedCase& malformed :
+       testing::LoadMalformedCases(WEIGHTFS_MALFORMED_DIR "/config_json")) {
+    const auto facts = ReadConfigFacts(testing::ReadFile(malformed.path), "bad.json", Limits{});
+    ASSERT_FALSE(facts.has_value()) << malformed.path;
+    EXPECT_EQ(ErrorCodeName(facts.error().code), malformed.code)
+        << malformed.path << ": " << facts.error().message;
+    EXPECT_THAT(facts.error().message, ::testing::StartsWith("bad.json: ")) << malformed.path;
+    EXPECT_THAT(facts.error().message, HasSubstr(malformed.message_contains)) << malformed.path;
+    EXPECT_FALSE(
+        SetConfigDtype(testing::ReadFile(malformed.path), DType::kF32, "bad.json", Limits{}).has_value());
   }
 }
 

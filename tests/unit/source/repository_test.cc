@@ -1,0 +1,420 @@
+#include "convert/source/huggingface/repository.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "convert/source/huggingface/weight_index.h"
+#include "tests/support/malformed_corpus.h"
+#include "tests/support/safetensors_writer.h"
+#include "tests/support/temp_dir.h"
+
+namespace weightfs {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using testing::TempDir;
+using testing::WriteFile;
+using testing::WriteSafetensors;
+
+class RepositoryTest : public ::testing::Test {
+ protected:
+  void Write(const std::string& path, std::string_view text = "x") {
+    fs::create_directories(fs::path(dir_ / path).parent_path());
+    WriteFile(dir_ / path, text);
+  }
+  void WriteAll(const std::vector<std::string>& paths) {
+    for (const std::string& path : paths) Write(path);
+  }
+  Result<Repository> TryScan(ScanMode mode = ScanMode::kStrict) {
+    files_ = *SourceFiles::Create(dir_.path().string(), {.cache = std::make_shared<BlockCache>(1 << 20)});
+    return ScanRepository(*files_, Limits{}, mode);
+  }
+  Repository Scan() {
+    auto scanned = TryScan();
+    EXPECT_TRUE(scanned.has_value()) << scanned.error().message;
+    return scanned.value_or(Repository{});
+  }
+  Error ScanError() {
+    auto scanned = TryScan();
+    EXPECT_FALSE(scanned.has_value());
+    return scanned ? Error{} : scanned.error();
+  }
+  Result<Checkpoint> OpenOnly() {
+    const Repository repository = Scan();
+    EXPECT_EQ(repository.weights.size(), 1);
+    return OpenWeightSet(repository.weights.at(0), *files_, {.cache = std::make_shared<BlockCache>(1 << 20)});
+  }
+
+  TempDir dir_;
+  std::shared_ptr<SourceFiles> files_;
+};
+
+/// "FOLDER/STEM.VARIANT: SHARD SHARD" of each set.
+std::vector<std::string> Sets(const Repository& repository) {
+  std::vector<std::string> sets;
+  for (const WeightSet& set : repository.weights) {
+    std::string text = set.folder + (set.folder.empty() ? "" : "/") + set.stem;
+    if (!set.variant.empty()) text += "." + set.variant;
+    text += ":";
+    for (const std::string& shard : set.shards) text += " " + shard;
+    sets.push_back(std::move(text));
+  }
+  return sets;
+}
+
+std::vector<std::string> Files(const Repository& repository) {
+  std::vector<std::string> files;
+  for (const PassThrough& file : repository.files) files.push_back(file.path);
+  std::ranges::sort(files);
+  return files;
+}
+
+std::map<std::string, std::string> Hidden(const Repository& repository) {
+  std::map<std::string, std::string> hidden;
+  for (const HiddenFile& file : repository.hidden) hidden[file.path] = file.reason;
+  return hidden;
+}
+
+std::string Index(const std::vector<std::pair<std::string, std::string>>& weight_map) {
+  std::string text = R"({"metadata": {"total_size": 1}, "weight_map": {)";
+  for (const auto& [name, file] : weight_map)
+    text += (text.ends_with('{') ? "\"" : ", \"") + name + "\": \"" + file + "\"";
+  return text + "}}";
+}
+
+TEST_F(RepositoryTest, SortsALegacyRepository) {
+  WriteAll({"pytorch_model.bin",
+            "config.json",
+            "tokenizer.json",
+            "README.md",
+            ".gitattributes",
+            "training_args.bin",
+            "optimizer.pt",
+            "scheduler.pt",
+            "rng_state_0.pth",
+            "tf_model.h5",
+            "flax_model.msgpack",
+            "rust_model.ot",
+            "model.gguf",
+            "onnx/model.onnx",
+            "consolidated.00.pth",
+            "params.json",
+            "trainer_state.json",
+            "old.ckpt",
+            "scheduler/scheduler_config.json",
+            ".cache/x.json",
+            "custom/code.py"});
+  const Repository repository = Scan();
+  EXPECT_THAT(Sets(repository), ElementsAre("model: pytorch_model.bin"));
+  EXPECT_THAT(Files(repository),
+              ElementsAre("README.md", "config.json", "custom/code.py", "scheduler/scheduler_config.json",
+                          "tokenizer.json", "trainer_state.json"));
+  EXPECT_THAT(repository.folders, ElementsAre("custom", "scheduler"));
+  EXPECT_EQ(Hidden(repository).size(), 14);
+  EXPECT_EQ(Hidden(repository).at("training_args.bin"), "training arguments");
+  EXPECT_EQ(Hidden(repository).at("optimizer.pt"), "training state");
+  EXPECT_EQ(Hidden(repository).at(".cache"), "dot-file");
+}
+
+TEST_F(RepositoryTest, KeepsStemsAndVariants) {
+  WriteAll({"pytorch_model.bin", "pytorch_model.fp16.bin", "pytorch_model_1.bin",
+            "diffusion_pytorch_model.bin", "diffusion_pytorch_model.non_ema.safetensors", "adapter_model.bin",
+            "ema.safetensors", "v1.5-pruned.safetensors", "pytorch_lora_weights.bin"});
+  EXPECT_THAT(
+      Sets(Scan()),
+      ElementsAre("adapter_model: adapter_model.bin", "diffusion_pytorch_model: diffusion_pytorch_model.bin",
+                  "diffusion_pytorch_model.non_ema: diffusion_pytorch_model.non_ema.safetensors",
+                  "ema: ema.safetensors", "model: pytorch_model.bin", "model.fp16: pytorch_model.fp16.bin",
+                  "model_1: pytorch_model_1.bin", "pytorch_lora_weights: pytorch_lora_weights.bin",
+                  "v1.5-pruned: v1.5-pruned.safetensors"));
+}
+
+TEST_F(RepositoryTest, SafetensorsWinOverBinPerVariant) {
+  WriteAll({"model.safetensors", "pytorch_model.bin", "pytorch_model.fp16.bin"});
+  const Repository repository = Scan();
+  EXPECT_THAT(Sets(repository),
+              ElementsAre("model: model.safetensors", "model.fp16: pytorch_model.fp16.bin"));
+  EXPECT_EQ(Hidden(repository).at("pytorch_model.bin"),
+            "another form of the weights is served: model.safetensors");
+  EXPECT_TRUE(repository.weights[0].is_safetensors);
+  EXPECT_FALSE(repository.weights[1].is_safetensors);
+}
+
+TEST_F(RepositoryTest, ASingleFileWinsOverAnIndex) {
+  WriteAll({"pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"});
+  Write("pytorch_model.bin.index.json", "not even JSON");
+  const Repository repository = Scan();
+  EXPECT_THAT(Sets(repository), ElementsAre("model: pytorch_model.bin"));
+  EXPECT_THAT(Files(repository), IsEmpty());
+  EXPECT_EQ(Hidden(repository).size(), 3);
+}
+
+TEST_F(RepositoryTest, ShardsComeInOrderOfFirstUse) {
+  WriteAll({"pytorch_model-00001-of-00003.bin", "pytorch_model-00002-of-00003.bin.lz4",
+            "pytorch_model-00003-of-00003.bin"});
+  Write("pytorch_model.bin.index.json", Index({{"b", "pytorch_model-00002-of-00003.bin"},
+                                               {"a", "pytorch_model-00003-of-00003.bin"},
+                                               {"c", "pytorch_model-00002-of-00003.bin"},
+                                               {"d", "pytorch_model-00001-of-00003.bin"}}));
+  const Repository repository = Scan();
+  EXPECT_THAT(Sets(repository),
+              ElementsAre("model: pytorch_model-00002-of-00003.bin.lz4 pytorch_model-00003-of-00003.bin "
+                          "pytorch_model-00001-of-00003.bin"));
+  EXPECT_EQ(repository.weights[0].index_path, "pytorch_model.bin.index.json");
+}
+
+TEST_F(RepositoryTest, FindsIndexesOfVariantsOldAndNew) {
+  WriteAll({"a/model.fp16-00001-of-00001.safetensors",
+            "b/diffusion_pytorch_model-00001-of-00001.fp16.safetensors",
+            "c/model.fp16-00001-of-00001.safetensors"});
+  Write("a/model.safetensors.index.fp16.json", Index({{"t", "model.fp16-00001-of-00001.safetensors"}}));
+  Write("b/diffusion_pytorch_model.safetensors.fp16.index.json",
+        Index({{"t", "diffusion_pytorch_model-00001-of-00001.fp16.safetensors"}}));
+  Write("c/model.fp16.safetensors.index.json", Index({{"t", "model.fp16-00001-of-00001.safetensors"}}));
+  EXPECT_THAT(Sets(Scan()), ElementsAre("a/model.fp16: a/model.fp16-00001-of-00001.safetensors",
+                                        "b/diffusion_pytorch_model.fp16: "
+                                        "b/diffusion_pytorch_model-00001-of-00001.fp16.safetensors",
+                                        "c/model.fp16: c/model.fp16-00001-of-00001.safetensors"));
+}
+
+TEST_F(RepositoryTest, AnIndexMayNameFilesOfAnyStem) {
+  WriteAll({"model-00001-of-00001.safetensors", "extra.safetensors", "pytorch_model_00001-of-00001.bin"});
+  Write("model.safetensors.index.json",
+        Index({{"a", "model-00001-of-00001.safetensors"}, {"b", "extra.safetensors"}}));
+  EXPECT_THAT(Sets(Scan()), ElementsAre("model: model-00001-of-00001.safetensors extra.safetensors"));
+}
+
+TEST_F(RepositoryTest, NumberedShardsNeedNoIndex) {
+  WriteAll({"pytorch_model-00002-of-00002.bin", "pytorch_model-00001-of-00002.bin"});
+  EXPECT_THAT(Sets(Scan()),
+              ElementsAre("model: pytorch_model-00001-of-00002.bin pytorch_model-00002-of-00002.bin"));
+  fs::remove(dir_ / "pytorch_model-00001-of-00002.bin");
+  EXPECT_EQ(ScanError().code, ErrorCode::kNotFound);
+  EXPECT_THAT(ScanError().message, HasSubstr("shard 1 of 2 missing"));
+}
+
+TEST_F(RepositoryTest, Lz4FilesAreTheFilesTheyHold) {
+  WriteAll({"pytorch_model.bin.lz4", "sub/model.safetensors", "sub/model.safetensors.lz4"});
+  EXPECT_THAT(Sets(Scan()), ElementsAre("model: pytorch_model.bin.lz4", "sub/model: sub/model.safetensors"));
+}
+
+TEST_F(RepositoryTest, MissingShardsAreAllNamed) {
+  Write("s1.bin");
+  Write("pytorch_model.bin.index.json", Index({{"a", "s1.bin"}, {"b", "s2.bin"}, {"c", "s3.bin"}}));
+  const Error error = ScanError();
+  EXPECT_EQ(error.code, ErrorCode::kNotFound);
+  EXPECT_EQ(error.message,
+            dir_ / "pytorch_model.bin.index.json: s2.bin, s3.bin missing; expected every shard");
+}
+
+TEST_F(RepositoryTest, AnIndexWithoutAnyShardIsPassedOverForAnotherForm) {
+  Write("model.safetensors.index.json", Index({{"a", "model-00001-of-00001.safetensors"}}));
+  Write("pytorch_model.bin");
+  const Repository repository = Scan();
+  EXPECT_THAT(Sets(repository), ElementsAre("model: pytorch_model.bin"));
+  EXPECT_THAT(repository.warnings, ElementsAre(HasSubstr("the next form of the weights is served")));
+}
+
+TEST_F(RepositoryTest, MirrorsATreeOfModels) {
+  WriteAll({"model_index.json", "unet/diffusion_pytorch_model.bin", "unet/config.json",
+            "text_encoder/pytorch_model.bin", "tokenizer/vocab.json", "1_Pooling/config.json",
+            "2_Dense/pytorch_model.bin", "original/consolidated.00.pth", "original/params.json"});
+  fs::create_directories(dir_ / "empty/deeper");
+  const Repository repository = Scan();
+  EXPECT_THAT(Sets(repository),
+              ElementsAre("2_Dense/model: 2_Dense/pytorch_model.bin",
+                          "text_encoder/model: text_encoder/pytorch_model.bin",
+                          "unet/diffusion_pytorch_model: unet/diffusion_pytorch_model.bin"));
+  EXPECT_THAT(repository.folders, ElementsAre("1_Pooling", "2_Dense", "empty", "empty/deeper", "text_encoder",
+                                              "tokenizer", "unet"));
+}
+
+TEST_F(RepositoryTest, SaysWhatIsThereInsteadOfWeights) {
+  EXPECT_THAT(ScanError().message, HasSubstr("no weights, it is empty; expected model*.safetensors"));
+  WriteAll({"config.json", "README.md"});
+  EXPECT_THAT(ScanError().message, HasSubstr("only README.md, config.json;"));
+  EXPECT_EQ(ScanError().code, ErrorCode::kNotFound);
+  Write("model.pt");
+  EXPECT_THAT(ScanError().message, HasSubstr("no weights under a name that loaders look for, but model.pt;"));
+  EXPECT_EQ(ScanError().remedy, "mount the file itself: " + (dir_ / "model.pt"));
+}
+
+TEST_F(RepositoryTest, OtherFormatsAreNamed) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"global_step5/mp_rank_00_model_states.pt", "global_step5: a DeepSpeed checkpoint"},
+      {"global_step5/zero_pp_rank_0_mp_rank_00_optim_states.pt", "a DeepSpeed checkpoint"},
+      {"__0_0.distcp", "DCP"},
+      {".metadata", "DCP"},
+      {"latest_checkpointed_iteration.txt", "a Megatron checkpoint"},
+      {"iter_0000010/mp_rank_00/model_optim_rng.pt", "a Megatron checkpoint"},
+      {"model.nemo", "a NeMo checkpoint"},
+      {"consolidated.00.pth", "Meta's own layout"},
+  };
+  for (const auto& [path, message] : cases) {
+    Write(path);
+    const Error error = ScanError();
+    EXPECT_EQ(error.code, ErrorCode::kUnsupported) << path;
+    EXPECT_THAT(error.message, HasSubstr(message)) << path;
+    EXPECT_THAT(error.message, HasSubstr("this version reads torch and safetensors files"));
+    fs::remove_all(dir_.path() / *fs::path(path).begin());
+  }
+}
+
+TEST_F(RepositoryTest, TrainingStateBesideWeightsIsLeftOutAloud) {
+  WriteAll(
+      {"model.safetensors", "latest", "global_step5/mp_rank_00_model_states.pt", "global_step5/note.txt"});
+  const Repository repository = Scan();
+  EXPECT_THAT(Sets(repository), ElementsAre("model: model.safetensors"));
+  EXPECT_THAT(repository.warnings, ElementsAre(HasSubstr("global_step5: a DeepSpeed checkpoint")));
+  EXPECT_THAT(Files(repository), ElementsAre("latest"));
+  EXPECT_THAT(repository.folders, IsEmpty());
+}
+
+TEST_F(RepositoryTest, PartialLeavesOutBadModels) {
+  WriteAll({"good/pytorch_model.bin", "other/mp_rank_00_model_states.pt"});
+  Write("bad/pytorch_model.bin.index.json", "{}");
+  EXPECT_FALSE(TryScan().has_value());
+  const auto scanned = TryScan(ScanMode::kPartial);
+  ASSERT_TRUE(scanned.has_value()) << scanned.error().message;
+  EXPECT_THAT(Sets(*scanned), ElementsAre("good/model: good/pytorch_model.bin"));
+  ASSERT_EQ(scanned->unserved.size(), 2);
+  EXPECT_EQ(scanned->unserved[0].folder, "bad");
+  EXPECT_THAT(scanned->unserved[0].error.message, HasSubstr("no weight_map"));
+  EXPECT_EQ(scanned->unserved[1].folder, "other");
+  fs::remove_all(dir_ / "good");
+  EXPECT_FALSE(TryScan(ScanMode::kPartial).has_value());
+}
+
+TEST_F(RepositoryTest, ACacheRepositoryNamesItsSnapshots) {
+  WriteAll({"blobs/1234", "snapshots/abc/config.json", "refs/main"});
+  const Error error = ScanError();
+  EXPECT_EQ(error.code, ErrorCode::kAmbiguous);
+  EXPECT_EQ(error.remedy, "mount a snapshot: " + (dir_ / "snapshots/abc"));
+}
+
+TEST_F(RepositoryTest, LinksThatLoopOrLeaveAreNotFollowed) {
+  WriteAll({"a/pytorch_model.bin", "b/config.json"});
+  fs::create_symlink(".", dir_ / "self");
+  fs::create_symlink("../b", dir_ / "a/to_b");
+  fs::create_symlink("../a", dir_ / "b/to_a");
+  fs::create_symlink("/etc/hostname", dir_ / "a/outside.json");
+  const Repository repository = Scan();
+  EXPECT_THAT(Sets(repository),
+              ElementsAre("a/model: a/pytorch_model.bin", "b/to_a/model: b/to_a/pytorch_model.bin"));
+  EXPECT_THAT(Files(repository), ElementsAre("a/to_b/config.json", "b/config.json"));
+  EXPECT_THAT(Hidden(repository).at("self"), HasSubstr("holds it"));
+  EXPECT_THAT(repository.warnings, Contains(HasSubstr("--allow-links")));
+}
+
+TEST_F(RepositoryTest, WeightsThatAreALinkOutsideAreAnError) {
+  Write("config.json");
+  fs::create_symlink("/etc/hostname", dir_ / "pytorch_model.bin");
+  EXPECT_EQ(ScanError().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(ScanError().message, HasSubstr("--allow-links"));
+}
+
+TEST_F(RepositoryTest, DepthIsLimited) {
+  for (const int depth : {64, 65}) {
+    std::string path;
+    for (int i = 0; i < depth; ++i) path += "d/";
+    Write(path + "model.safetensors");
+    EXPECT_EQ(TryScan().has_value(), depth == 64);
+  }
+}
+
+std::string FileWith(const std::vector<std::string>& names) {
+  std::vector<testing::SmallTensor> tensors;
+  for (const std::string& name : names) tensors.push_back({name, "U8", 2, name.size() > 1 ? "yy" : "xx"});
+  return WriteSafetensors(tensors);
+}
+
+std::vector<std::string> Names(const Checkpoint& checkpoint) {
+  std::vector<std::string> names;
+  for (const SourceTensor& tensor : checkpoint.tensors) names.push_back(tensor.name + "@" + tensor.file);
+  return names;
+}
+
+TEST_F(RepositoryTest, OpensASingleFile) {
+  Write("sub/model.safetensors", FileWith({"b", "a"}));
+  const auto opened = OpenOnly();
+  ASSERT_TRUE(opened.has_value()) << opened.error().message;
+  EXPECT_THAT(Names(*opened), ElementsAre("b@sub/model.safetensors", "a@sub/model.safetensors"));
+}
+
+TEST_F(RepositoryTest, JoinsShardsUnderTheIndex) {
+  Write("s1.safetensors", FileWith({"a", "stale", "unlisted"}));
+  Write("s2.safetensors", FileWith({"b", "stale"}));
+  Write("model.safetensors.index.json", Index({{"b", "s2.safetensors"},
+                                               {"a", "s1.safetensors"},
+                                               {"stale", "s2.safetensors"},
+                                               {"gone", "s1.safetensors"}}));
+  const auto opened = OpenOnly();
+  ASSERT_TRUE(opened.has_value()) << opened.error().message;
+  EXPECT_THAT(Names(*opened), ElementsAre("b@s2.safetensors", "stale@s2.safetensors", "a@s1.safetensors",
+                                          "unlisted@s1.safetensors"));
+  ASSERT_EQ(opened->left_out.size(), 2);
+  EXPECT_EQ(opened->left_out[0].path, "stale");
+  EXPECT_EQ(opened->left_out[0].reason, "in s1.safetensors, but the index says s2.safetensors");
+  EXPECT_EQ(opened->left_out[1].path, "gone");
+  EXPECT_THAT(opened->warnings, ElementsAre(HasSubstr("1 names that no shard holds: \"gone\"")));
+}
+
+TEST_F(RepositoryTest, ANameInTwoShardsIsRefusedUnlessTheIndexChooses) {
+  Write("model-00001-of-00002.safetensors", FileWith({"a", "b"}));
+  Write("model-00002-of-00002.safetensors", FileWith({"a"}));
+  const auto opened = OpenOnly();
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(opened.error().message, HasSubstr("tensor \"a\" is in model-00001-of-00002.safetensors too"));
+}
+
+TEST_F(RepositoryTest, ADamagedShardIsNamed) {
+  Write("model-00001-of-00002.safetensors", FileWith({"a"}));
+  Write("model-00002-of-00002.safetensors", FileWith({"b"}) + "more");
+  const auto opened = OpenOnly();
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_THAT(opened.error().message, HasSubstr("model-00002-of-00002.safetensors: 6 bytes of tensor data"));
+}
+
+TEST(WeightIndexTest, KeepsTheOrderOfTheMap) {
+  const auto index = ParseWeightIndex(
+      R"({"weight_map": {"b": "2", "a": "1", "c": "2"}, "metadata": {"x": [{"weight_map": {"z": 1}}], "y": NaN}})",
+      "f", Limits{});
+  ASSERT_TRUE(index.has_value()) << index.error().message;
+  EXPECT_THAT(index->shards, ElementsAre("2", "1"));
+  ASSERT_EQ(index->tensors.size(), 3);
+  EXPECT_EQ(index->tensors[1].name, "a");
+  EXPECT_EQ(index->tensors[1].shard, 1);
+}
+
+TEST(WeightIndexTest, LimitsAreExact) {
+  const std::string text = R"({"weight_map": {"b": "2", "a": "1"}})";
+  for (const uint64_t limit : {1, 2, 3})
+    EXPECT_EQ(ParseWeightIndex(text, "f", {.tensors_max = limit}).has_value(), limit >= 2);
+  for (const uint64_t limit : {text.size() - 1, text.size(), text.size() + 1})
+    EXPECT_EQ(ParseWeightIndex(text, "f", {.index_json_bytes_max = limit}).has_value(), limit >= text.size());
+}
+
+TEST(WeightIndexTest, RefusesMalformedIndexes) {
+  for (const testing::MalformedCase& malformed :
+       testing::LoadMalformedCases(WEIGHTFS_MALFORMED_DIR "/index_json")) {
+    const auto index = ParseWeightIndex(testing::ReadFile(malformed.path), "bad.index.json", Limits{});
+    ASSERT_FALSE(index.has_value()) << malformed.path;
+    EXPECT_EQ(ErrorCodeName(index.error().code), malformed.code)
+        << malformed.path << ": " << index.error().message;
+    EXPECT_THAT(index.error().message, ::testing::StartsWith("bad.index.json: ")) << malformed.path;
+    EXPECT_THAT(index.error().message, HasSubstr(malformed.message_contains)) << malformed.path;
+  }
+}
+
+}  // namespace
+}  // namespace weightfs
