@@ -1,6 +1,5 @@
 // CheckFuse: what a machine lacks for mounting, each lack by the name of the file that shows it.
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "fs/session.h"
 
@@ -18,6 +18,9 @@ constexpr const char* kFuseDevice = "/dev/fuse";
 constexpr const char* kContainerRemedy =
     "load the module (modprobe fuse); in a container start with --device /dev/fuse --cap-add SYS_ADMIN; "
     "or write the files out with weightfs export";
+
+constexpr const char* kPermissionRemedy =
+    "as root: chmod 666 /dev/fuse; or write the files out with weightfs export";
 
 bool FindProgram(std::string_view name) {
   const char* variable = std::getenv("PATH");
@@ -34,26 +37,17 @@ bool FindProgram(std::string_view name) {
 }  // namespace
 
 Status CheckFuse() {
-  struct stat attributes;
-  if (stat(kFuseDevice, &attributes) != 0) {
-    Error error = FailIo(errno, kFuseDevice).error();
-    error.remedy = kContainerRemedy;
-    return std::unexpected(std::move(error));
-  }
-  if (geteuid() != 0) {
-    // fusermount3 opens the device in our place.
-    if (FindProgram("fusermount3")) return {};
-    return Fail(ErrorCode::kIo, "fusermount3: not found; a user without root needs it to mount",
-                "install it: apt install fuse3");
-  }
   const int device = open(kFuseDevice, O_RDWR | O_CLOEXEC);
   if (device < 0) {
     Error error = FailIo(errno, kFuseDevice).error();
-    error.remedy = kContainerRemedy;
+    const bool is_closed_to_user = error.error_number == EACCES && geteuid() != 0;
+    error.remedy = is_closed_to_user ? kPermissionRemedy : kContainerRemedy;
     return std::unexpected(std::move(error));
   }
   close(device);
-  return {};
+  if (geteuid() == 0 || FindProgram("fusermount3")) return {};
+  return Fail(ErrorCode::kIo, "fusermount3: not found; a user without root needs it to mount",
+              "install it: apt install fuse3");
 }
 
 }  // namespace weightfs
