@@ -164,14 +164,14 @@ class Receiver {
         handler_(handler),
         keys_(text) {}
 
-  bool null() { return Take(handler_.Null(PlainToken())); }
-  bool boolean(bool value) { return Take(handler_.Boolean(value, PlainToken())); }
+  bool null() { return Take(handler_.Null(LiteralToken(4))); }
+  bool boolean(bool value) { return Take(handler_.Boolean(value, LiteralToken(value ? 4 : 5))); }
   bool number_integer(int64_t value) {
     if (value == 0) return number_unsigned(0);  // `-0`
-    return Take(handler_.Negative(value, PlainToken()));
+    return Take(handler_.Negative(value, NumberToken()));
   }
-  bool number_unsigned(uint64_t value) { return Take(handler_.Unsigned(value, PlainToken())); }
-  bool number_float(double value, const std::string&) { return Take(handler_.Float(value, PlainToken())); }
+  bool number_unsigned(uint64_t value) { return Take(handler_.Unsigned(value, NumberToken())); }
+  bool number_float(double value, const std::string&) { return Take(handler_.Float(value, NumberToken())); }
   bool string(std::string& value) {
     const ByteRange where = StringToken();
     if (next_word_ < words_.size() && words_[next_word_].begin == where.begin)
@@ -237,10 +237,11 @@ class Receiver {
     end_ = end;
     return {begin, end};
   }
-  ByteRange PlainToken() {
-    return Token(std::min(text_.find_first_of(" \t\r\n,]}", TokenStart()), text_.size()));
+  ByteRange LiteralToken(size_t size) { return Token(TokenStart() + size); }
+  ByteRange NumberToken() {
+    return Token(std::min(text_.find_first_not_of("+-.0123456789Ee", TokenStart()), text_.size()));
   }
-  ByteRange PunctuationToken() { return Token(TokenStart() + 1); }
+  ByteRange PunctuationToken() { return LiteralToken(1); }
   ByteRange StringToken() {
     return Token(consumed_);
   }  // the lexer reads a string to its quote and no further
