@@ -197,13 +197,13 @@ stage_fuzz() {
   configure_and_build fuzz || return
   local target name status=0 scratch
   scratch=$(mktemp --directory)
-  for target in build/fuzz/tests/fuzz/*_fuzz; do
+  while read -r target; do
     name=$(basename "$target")
     mkdir -p "$scratch/$name"
     # New inputs go to the scratch folder; the seed corpus is read, never written.
-    one_test "fuzz-$name" "$target" -max_total_time=5 -rss_limit_mb=2048 -timeout=10 -artifact_prefix="$logs/" \
-      "$scratch/$name" "tests/fuzz/corpus/$name" || status=1
-  done
+    one_test "$name" "$target" -max_total_time=5 -rss_limit_mb=2048 -timeout=10 -artifact_prefix="$logs/" \
+      "$scratch/$name" "tests/fuzz/corpus/$name" </dev/null || status=1
+  done < <(find build/fuzz/tests/fuzz -maxdepth 1 -type f -executable | sort)
   rm -rf "$scratch"
   return "$status"
 }

@@ -12,9 +12,16 @@ launcher=()
 if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
 
 rm -rf "$prefix" "$build/program"
-# FUSE's pkg-config file is hidden, so that looking for it would fail.
+mkdir -p "$build"
+# As where libfuse is not installed: asking for it fails.
+cat >"$build/pkg-config" <<'END'
+#!/bin/sh
+case " $* " in *' fuse3 '*) exit 1 ;; esac
+exec pkg-config "$@"
+END
+chmod +x "$build/pkg-config"
 cmake -S "$weightfs_repo" -B "$build/library" -G Ninja -DCMAKE_BUILD_TYPE=Release -DWEIGHTFS_BUILD_FUSE=OFF \
-  -DCMAKE_DISABLE_FIND_PACKAGE_FUSE3=ON -DCMAKE_INSTALL_PREFIX="$prefix" "${launcher[@]}"
+  -DPKG_CONFIG_EXECUTABLE="$build/pkg-config" -DCMAKE_INSTALL_PREFIX="$prefix" "${launcher[@]}"
 cmake --build "$build/library"
 cmake --install "$build/library"
 [ ! -e "$prefix/bin/weightfs" ] || die 'a build without FUSE installed the program'
