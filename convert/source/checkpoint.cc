@@ -1,0 +1,78 @@
+#include "convert/source/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "convert/base/json.h"
+#include "convert/source/utf8.h"
+
+namespace weightfs {
+namespace {
+
+constexpr size_t kNamesShownMax = 8;
+constexpr size_t kNameBytesShownMax = 200;
+
+/// A name for messages: whatever bytes it has, the result is text.
+std::string ShownName(std::string_view name) {
+  std::string text;
+  for (size_t i = 0; i < name.size() && text.size() < kNameBytesShownMax;) {
+    const size_t length = Utf8SequenceLength(name.substr(i));
+    if (length == 0) {
+      text += fmt::format("\\x{:02x}", static_cast<unsigned char>(name[i]));
+      ++i;
+    } else {
+      text += name.substr(i, length);
+      i += length;
+    }
+  }
+  return JsonString(text.size() < kNameBytesShownMax ? text : text + "...");
+}
+
+std::string ShownNames(const std::vector<std::string_view>& names) {
+  std::string text;
+  for (size_t i = 0; i < names.size() && i < kNamesShownMax; ++i)
+    text += fmt::format("{}{}", i == 0 ? "" : ", ", ShownName(names[i]));
+  if (names.size() > kNamesShownMax) text += fmt::format(" and {} more", names.size() - kNamesShownMax);
+  return text;
+}
+
+}  // namespace
+
+Status CheckTensorNames(const Checkpoint& checkpoint, std::string_view file, const Limits& limits) {
+  const uint64_t count = checkpoint.tensors.size() + checkpoint.unsupported.size();
+  if (count > limits.tensors_max)
+    return Fail(ErrorCode::kLimitExceeded,
+                fmt::format("{}: {} tensors; the limit is {}", file, count, limits.tensors_max));
+  std::vector<std::string_view> names;
+  names.reserve(count);
+  for (const SourceTensor& tensor : checkpoint.tensors) names.push_back(tensor.name);
+  for (const UnsupportedTensor& tensor : checkpoint.unsupported) names.push_back(tensor.name);
+
+  std::vector<std::string_view> not_text;
+  std::ranges::copy_if(names, std::back_inserter(not_text),
+                       [](std::string_view name) { return !IsUtf8(name); });
+  if (!not_text.empty())
+    return Fail(
+        ErrorCode::kCorrupt,
+        fmt::format("{}: tensor names that are not valid UTF-8 (lone surrogates, or other bytes): {}; "
+                    "expected text that JSON can carry",
+                    file, ShownNames(not_text)));
+
+  std::ranges::sort(names);
+  if (std::ranges::binary_search(names, std::string_view("__metadata__")))
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("{}: a tensor named \"__metadata__\"; expected another name, "
+                            "safetensors reserves this one",
+                            file));
+  std::vector<std::string_view> twice;
+  for (size_t i = 1; i < names.size(); ++i)
+    if (names[i] == names[i - 1] && (twice.empty() || twice.back() != names[i])) twice.push_back(names[i]);
+  if (!twice.empty())
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("{}: names that more than one tensor has: {}; expected each once", file,
+                            ShownNames(twice)));
+  return {};
+}
+
+}  // namespace weightfs

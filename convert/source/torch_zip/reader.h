@@ -1,0 +1,15 @@
+/// \file
+/// Reads checkpoints that torch.save wrote as zip archives (torch 1.4 on).
+#pragma once
+
+#include "convert/base/result.h"
+#include "convert/source/checkpoint.h"
+
+namespace weightfs {
+
+/// Reads the metadata of `file`, a zip archive of torch. Follows docs/formats/torch.md.
+/// \error kUnsupported  archives of other kinds (TorchScript, torch.package, torch.export, .mar, npz, ...)
+/// \error as ZipDirectory::Read, pickle::Parse and ReadStateDict
+Result<Checkpoint> ReadTorchZip(const FilePtr& file, const SourceContext& context);
+
+}  // namespace weightfs

@@ -1,0 +1,48 @@
+#include "convert/source/utf8.h"
+
+#include <cstdint>
+
+namespace weightfs {
+namespace {
+
+uint8_t ByteAt(std::string_view text, size_t index) { return static_cast<uint8_t>(text[index]); }
+
+bool Continues(std::string_view text, size_t from, size_t count) {
+  if (text.size() < from + count) return false;
+  for (size_t i = 0; i < count; ++i)
+    if ((ByteAt(text, from + i) & 0xC0) != 0x80) return false;
+  return true;
+}
+
+}  // namespace
+
+size_t Utf8SequenceLength(std::string_view text) {
+  if (text.empty()) return 0;
+  const uint8_t lead = ByteAt(text, 0);
+  if (lead < 0x80) return 1;
+  if (lead >= 0xC2 && lead <= 0xDF) return Continues(text, 1, 1) ? 2 : 0;
+  if (lead >= 0xE0 && lead <= 0xEF) {
+    if (!Continues(text, 1, 2)) return 0;
+    const uint8_t second = ByteAt(text, 1);
+    const bool overlong = lead == 0xE0 && second < 0xA0, surrogate = lead == 0xED && second > 0x9F;
+    return overlong || surrogate ? 0 : 3;
+  }
+  if (lead >= 0xF0 && lead <= 0xF4) {
+    if (!Continues(text, 1, 3)) return 0;
+    const uint8_t second = ByteAt(text, 1);
+    const bool overlong = lead == 0xF0 && second < 0x90, beyond = lead == 0xF4 && second > 0x8F;
+    return overlong || beyond ? 0 : 4;
+  }
+  return 0;
+}
+
+bool IsUtf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = Utf8SequenceLength(text.substr(i));
+    if (length == 0) return false;
+    i += length;
+  }
+  return true;
+}
+
+}  // namespace weightfs
