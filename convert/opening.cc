@@ -67,18 +67,17 @@ Status Opening::FindBareFile() {
 
 Status Opening::FindRepository() {
   if (!is_step_) WEIGHTFS_CHECK(FindSteps());
-  Result<Repository> scanned = ScanRepository(*source_, options_.limits);
-  if (scanned) {
-    repository_ = *std::move(scanned);
-  } else if (step_names_.empty() || scanned.error().code != ErrorCode::kNotFound) {
-    return std::unexpected(std::move(scanned).error());
+  if (!step_names_.empty()) {
+    WEIGHTFS_TRY(const bool has_weights, RootHasWeights());
+    if (!has_weights) return FindSideFilesAlone();
   }
-  for (const HiddenFile& hidden : repository_.hidden)
-    opened_.report.hidden.emplace_back(hidden.path, hidden.reason);
-  for (const auto& [path, why] : source_->bad_links()) {
-    opened_.report.hidden.emplace_back(path, why);
-    opened_.report.notes.push_back(fmt::format("{}: left out: {}", path, why));
-  }
+  const ScanMode mode = options_.partial ? ScanMode::kPartial : ScanMode::kStrict;
+  WEIGHTFS_TRY(repository_, ScanRepository(*source_, options_.limits, mode));
+  Report& report = opened_.report;
+  for (const HiddenFile& hidden : repository_.hidden) report.hidden.emplace_back(hidden.path, hidden.reason);
+  for (const UnservedModel& model : repository_.unserved)
+    report.notes.push_back(fmt::format("{}: left out (--partial): {}", model.folder, model.error.message));
+  report.notes.insert(report.notes.end(), repository_.warnings.begin(), repository_.warnings.end());
   return {};
 }
 

@@ -44,6 +44,8 @@ class Opening {
   Status FindBareFile();
   Status FindRepository();
   Status FindSteps();
+  Result<bool> RootHasWeights();
+  Status FindSideFilesAlone();
   Status ServeSteps();
   static Result<OpenedSource> OpenStep(const std::string& source, const std::string& step,
                                        OpenOptions options, std::shared_ptr<BlockCache> cache);

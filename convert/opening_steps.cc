@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "convert/opening.h"
+#include "convert/source/huggingface/classify.h"
 #include "convert/step_folder.h"
 
 namespace weightfs {
@@ -63,6 +64,21 @@ Status Opening::FindSteps() {
   if (step_names_.empty()) return {};
   roots_.clear();
   WEIGHTFS_TRY(source_, OpenRoot(opened_.report.source));
+  return {};
+}
+
+Result<bool> Opening::RootHasWeights() {
+  WEIGHTFS_TRY(const std::vector<SourceEntry> entries, source_->List(""));
+  return std::any_of(entries.begin(), entries.end(), [](const SourceEntry& entry) {
+    const FileRole role = ClassifyFileName(entry.name).role;
+    return !entry.is_directory && (role == FileRole::kWeights || role == FileRole::kIndex);
+  });
+}
+
+/// A folder of nothing but steps may hold small files beside them (a README, a log): those of an overlay
+/// would show.
+Status Opening::FindSideFilesAlone() {
+  WEIGHTFS_TRY(repository_.files, ScanOverlay(*source_, options_.limits));
   return {};
 }
 
