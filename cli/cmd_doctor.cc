@@ -27,9 +27,9 @@ std::string CheckJson(const std::vector<MachineCheck>& checks) {
   for (const MachineCheck& check : checks)
     text +=
         fmt::format("{}{{\"name\":{},\"ok\":{},\"required\":{},\"finding\":{},\"cost\":{},\"remedy\":{}}}",
-                    text.empty() ? "[" : ",\n", JsonString(check.name), check.ok, check.required,
+                    text.empty() ? "" : ",\n", JsonString(check.name), check.ok, check.required,
                     JsonString(check.finding), JsonString(check.cost), JsonString(check.remedy));
-  return text + "]\n";
+  return "{\"schema\":1,\"checks\":[\n" + text + "]}\n";
 }
 
 }  // namespace

@@ -36,12 +36,12 @@ int RunFamilies(const CommandLine& line) {
             .error(),
         Stage::kRunning);
   if (line.settings.json) {
-    std::string text = "[";
+    std::string text;
     for (const Family& family : kFamilies)
       if (wanted(family))
-        text += fmt::format("{}{{\"name\":{},\"when\":{},\"effect\":{}}}", text.size() > 1 ? ",\n" : "",
+        text += fmt::format("{}{{\"name\":{},\"when\":{},\"effect\":{}}}", text.empty() ? "" : ",\n",
                             JsonString(family.name), JsonString(family.when), JsonString(family.effect));
-    return PrintOutput(text + "]\n");
+    return PrintOutput("{\"schema\":1,\"families\":[\n" + text + "]}\n");
   }
   std::string text;
   for (const Family& family : kFamilies)

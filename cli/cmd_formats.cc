@@ -13,9 +13,9 @@ int RunFormats(const CommandLine& line) {
   if (line.settings.json) {
     for (const FormatInfo& format : SupportedFormats())
       text += fmt::format("{}{{\"name\":{},\"description\":{},\"documentation\":{}}}",
-                          text.empty() ? "[" : ",\n", JsonString(format.name), JsonString(format.description),
+                          text.empty() ? "" : ",\n", JsonString(format.name), JsonString(format.description),
                           JsonString(format.documentation));
-    return PrintOutput((text.empty() ? "[" : text) + "]\n");
+    return PrintOutput("{\"schema\":1,\"formats\":[\n" + text + "]}\n");
   }
   for (const FormatInfo& format : SupportedFormats())
     text +=

@@ -74,10 +74,13 @@ void AddSet(Summary& summary, const WeightSetReport& set) {
     summary.Add("weights",
                 fmt::format("{} of them repeat another tensor (aliases)", FormatSize(set.alias_bytes)));
   summary.AddList("mappings", set.candidates, [](const MappingCandidate& candidate) {
+    // The root has no path to give: it is taken when nothing else is.
+    const std::string how = candidate.chosen         ? ", taken"
+                            : candidate.path.empty() ? ""
+                                                     : fmt::format("; --weights {}", candidate.path);
     return fmt::format("{} {}: {}, {}{}", candidate.chosen ? "*" : " ",
                        candidate.path.empty() ? "(the root)" : candidate.path,
-                       Plural(candidate.tensor_count, "tensor"), FormatSize(candidate.size_bytes),
-                       candidate.chosen ? ", taken" : fmt::format("; --weights {}", candidate.path));
+                       Plural(candidate.tensor_count, "tensor"), FormatSize(candidate.size_bytes), how);
   });
   summary.AddList("left out", set.left_out, [](const LeftOut& left_out) {
     return fmt::format("{}: {}", left_out.path, left_out.reason);

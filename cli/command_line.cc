@@ -44,11 +44,21 @@ std::string Invocation(Command command) {
   return text;
 }
 
+/// Shows options as `--name VALUE`, without CLI11's remarks on how many values they take: ours take one.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_opts(const CLI::Option* option) const override {
+    const std::string type = option->get_type_name();
+    return type.empty() ? "" : " " + type;
+  }
+};
+
 /// The parser of one command: the shared options, and that command's operands.
 class Parser {
  public:
   Parser(Command command, CommandLine& line) : command_(command), line_(line), app_(HelpText(command)) {
     app_.name(Invocation(command));
+    app_.formatter(std::make_shared<HelpFormatter>());
     app_.set_help_flag("-h,--help", "print this help");
     AddOperands();
     for (const OptionSpec& option : AllOptions()) AddOption(option);
@@ -60,7 +70,9 @@ class Parser {
   }
 
   std::string Help() const {
-    return fmt::format("Usage: {}\n{}", Invocation(command_), WithoutUsage(app_.help()));
+    std::string text = fmt::format("Usage: {}\n{}", Invocation(command_), WithoutUsage(app_.help()));
+    text.erase(text.find_last_not_of('\n') + 1);
+    return text + "\n";
   }
 
   /// Parses `words`, without program name and command; `help` is set when help was asked for.

@@ -25,7 +25,7 @@ constexpr rlim_t kDescriptorsWanted = 4096;
 constexpr int kPagesWanted = 256;  // 1 MiB requests of 4 KiB pages.
 
 MachineCheck CheckDevice() {
-  MachineCheck check{.name = "fuse", .required = true, .finding = "this user can mount"};
+  MachineCheck check{.name = "fuse", .required = true, .finding = "/dev/fuse: this user can mount"};
   if (const Status fuse = CheckFuse(); !fuse) {
     check.ok = false;
     check.finding = fuse.error().message;

@@ -174,12 +174,12 @@ void Progress::Finish() {
 void Progress::Draw() {
   const auto start = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
-  while (!stopped_changed_.wait_for(lock, std::chrono::milliseconds(100), [this] { return stopped_; })) {
+  do {
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     const std::string line =
         FormatProgress(verb_, done_bytes(), total_bytes_, elapsed.count(), TerminalWidth(STDERR_FILENO));
     std::fprintf(stderr, "\r\033[K%s", line.c_str());
-  }
+  } while (!stopped_changed_.wait_for(lock, std::chrono::milliseconds(100), [this] { return stopped_; }));
 }
 
 }  // namespace weightfs::cli
