@@ -137,6 +137,7 @@ Status Opening::ServeWeightSet(const WeightSet& set, int64_t& mtime_nanoseconds)
 }
 
 Status Opening::Finish() {
+  WEIGHTFS_CHECK(opened_.tree.AddFolder("", newest_mtime_));
   WEIGHTFS_CHECK(AddWeightfsFolder(opened_.report, newest_mtime_, opened_.tree));
   for (const std::shared_ptr<SourceFiles>& root : roots_)
     opened_.source_files.insert(opened_.source_files.end(), root->opened().begin(), root->opened().end());
