@@ -5,6 +5,7 @@
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -110,8 +111,9 @@ Result<std::string> MountTypeAt(const std::string& absolute_path) {
 }
 
 bool IsDeadMount(const std::string& path) {
-  struct stat attributes;
-  return stat(path.c_str(), &attributes) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+  // The kernel keeps attributes for ever, also when nobody serves them any more; statfs is asked for each time.
+  struct statfs statistics;
+  return statfs(path.c_str(), &statistics) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
 Status CheckMountpoint(const std::string& mountpoint) {

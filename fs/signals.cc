@@ -12,7 +12,7 @@ namespace {
 
 // Makes a blocking call of one thread return early; has no meaning of its own.
 constexpr int kWakeSignal = SIGUSR2;
-constexpr timespec kPollInterval = {.tv_sec = 0, .tv_nsec = 50'000'000};
+constexpr timespec kPollInterval = {.tv_sec = 0, .tv_nsec = 5'000'000};
 
 sigset_t EndingSignals() {
   sigset_t set;
