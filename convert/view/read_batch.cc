@@ -8,10 +8,6 @@ namespace {
 
 /// Holes up to this size are read along: about what a disk reads in the time of one more request.
 constexpr uint64_t kHoleBytesMax = 64_KiB;
-/// The most that one read takes: large enough for a disk, small enough to be still cached when it is
-/// converted.
-constexpr uint64_t kGroupBytesMax = 512_KiB;
-
 bool ComesBefore(const ReadJob& a, const ReadJob& b) {
   if (a.file != b.file) return std::less<>()(a.file, b.file);
   return a.source_begin < b.source_begin;
@@ -29,13 +25,14 @@ Status ReadBatch::ReadGroup(std::span<const ReadJob> group, ByteRange range) con
 Status ReadBatch::Flush() {
   const std::span<ReadJob> jobs(jobs_.data(), count_);
   count_ = 0;
+  const uint64_t bytes_max = buffer_.size() - kReadSlackBytes;
   if (!std::ranges::is_sorted(jobs, ComesBefore)) std::ranges::sort(jobs, ComesBefore);
   for (size_t begin = 0; begin < jobs.size();) {
     ByteRange range{jobs[begin].source_begin, jobs[begin].source_begin + jobs[begin].source_bytes};
     size_t end = begin + 1;
     for (; end < jobs.size() && jobs[end].file == jobs[begin].file; ++end) {
       const uint64_t job_end = std::max(range.end, jobs[end].source_begin + jobs[end].source_bytes);
-      if (jobs[end].source_begin > range.end + kHoleBytesMax || job_end - range.begin > kGroupBytesMax) break;
+      if (jobs[end].source_begin > range.end + kHoleBytesMax || job_end - range.begin > bytes_max) break;
       range.end = job_end;
     }
     WEIGHTFS_CHECK(ReadGroup(jobs.subspan(begin, end - begin), range));

@@ -27,10 +27,11 @@ struct ReadJob {
 /// read; allocates nothing.
 class ReadBatch {
  public:
-  /// The most source bytes of one job: with its reply it stays in the second-level cache.
-  static constexpr uint32_t kStepBytesMax = 256_KiB;
+  /// The most source bytes of one job: a buffer full. Measured: reads of 1 MiB beat smaller ones, though
+  /// these would be converted from a nearer cache, since every read also looks whether the file has changed.
+  static constexpr uint32_t kStepBytesMax = 1_MiB;
 
-  /// \param buffer  a read buffer: aligned, ReadWithin's slack included
+  /// \param buffer  a read buffer for kStepBytesMax: aligned, ReadWithin's slack included
   explicit ReadBatch(std::span<std::byte> buffer) : buffer_(buffer) {}
 
   /// Takes a job on. `job.destination` is filled by the next `Flush` at the latest.
