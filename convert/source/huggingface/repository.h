@@ -24,7 +24,7 @@ struct WeightSet {
   bool is_safetensors = false;
   std::string index_path;  ///< Relative path of the index file; empty for a single file.
   std::vector<std::string>
-      shards;  ///< Relative paths, in weight_map order of first use; one for a single file.
+      shards;  ///< Relative paths, sorted, so in the order of their numbers; one for a single file.
 };
 
 /// A file that appears in the view as it is.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <unordered_map>
 #include <utility>
 
@@ -25,6 +26,7 @@ class IndexBuilder final : public JsonHandler {
   Result<WeightIndex> Take() && {
     if (!has_weight_map_)
       return Fail(ErrorCode::kCorrupt, fmt::format("{}: no weight_map; expected an object with one", file_));
+    SortShards();
     return std::move(index_);
   }
 
@@ -75,6 +77,15 @@ class IndexBuilder final : public JsonHandler {
   }
 
  private:
+  /// By name, so by number: a weight map that is sorted by tensor begins anywhere.
+  void SortShards() {
+    std::sort(index_.shards.begin(), index_.shards.end());
+    std::vector<uint32_t> places(index_.shards.size());
+    for (uint32_t place = 0; place < index_.shards.size(); ++place)
+      places[shard_numbers_.at(index_.shards[place])] = place;
+    for (IndexedTensor& tensor : index_.tensors) tensor.shard = places[tensor.shard];
+  }
+
   /// A value that is no shard name: an error where one must be.
   Status Other(std::string_view what, ByteRange where) const {
     if (depth_ == 0)

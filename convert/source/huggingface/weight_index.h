@@ -22,7 +22,7 @@ struct IndexedTensor {
 
 /// A value.
 struct WeightIndex {
-  std::vector<std::string> shards;     ///< File names, in order of first use.
+  std::vector<std::string> shards;     ///< File names, sorted: shards in their order.
   std::vector<IndexedTensor> tensors;  ///< In the order of the weight map.
 };
 
