@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <span>
 #include <string>
@@ -30,7 +31,8 @@ struct SafetensorsEntry {
 
 /// A parsed header. Extents lie in one vector, since a vector per entry costs more than the header's text.
 struct SafetensorsHeader {
-  std::vector<SafetensorsEntry> entries;  ///< In header order.
+  std::deque<SafetensorsEntry>
+      entries;  ///< In header order. A deque, so that its memory goes as it is used up.
   std::vector<uint64_t> extents;
   std::map<std::string, std::string> metadata;
 

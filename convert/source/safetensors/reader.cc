@@ -32,6 +32,15 @@ std::unexpected<Error> Corrupt(const SafetensorsEntry& entry, std::string_view f
   return Fail(ErrorCode::kCorrupt, fmt::format("{}: tensor {}: {}", file, JsonString(entry.name), what));
 }
 
+/// Writers emit entries in file order: sorting, and its buffer, are the exception.
+void SortByOffsets(SafetensorsHeader& header) {
+  const auto before = [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  };
+  if (!std::is_sorted(header.entries.begin(), header.entries.end(), before))
+    std::stable_sort(header.entries.begin(), header.entries.end(), before);
+}
+
 /// Tensors must follow each other without holes or overlaps, from the first to the last byte of the data.
 Status CheckOffsets(const SafetensorsHeader& header, uint64_t data_bytes, std::string_view file) {
   uint64_t previous_end = 0;
@@ -80,10 +89,24 @@ Result<SafetensorsHeader> ReadHeader(const RandomAccessFile& file, ByteRange ran
   std::string text(range.size(), '\0');
   WEIGHTFS_CHECK(file.ReadAt(range.begin, std::as_writable_bytes(std::span(text))));
   WEIGHTFS_TRY(SafetensorsHeader header, ParseSafetensorsHeader(text, file.name(), limits));
-  std::stable_sort(header.entries.begin(), header.entries.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  });
   return header;
+}
+
+/// Uses the header up, so that it and what is made of it are never both whole in memory.
+Result<Checkpoint> BuildCheckpoint(const FilePtr& file, SafetensorsHeader header,
+                                   uint64_t data_offset_bytes) {
+  Checkpoint checkpoint;
+  checkpoint.format = "safetensors";
+  checkpoint.metadata_bytes = data_offset_bytes;
+  checkpoint.metadata = std::move(header.metadata);
+  checkpoint.tensors.reserve(header.entries.size());
+  for (; !header.entries.empty(); header.entries.pop_front()) {
+    SafetensorsEntry& entry = header.entries.front();
+    WEIGHTFS_TRY(TensorView view, MakeView(file, header, entry, data_offset_bytes));
+    checkpoint.tensors.push_back(
+        {.name = std::move(entry.name), .view = std::move(view), .storage = {}, .file = file->name()});
+  }
+  return checkpoint;
 }
 
 }  // namespace
@@ -112,17 +135,9 @@ Result<ByteRange> SafetensorsHeaderRange(const RandomAccessFile& file, const Lim
 Result<Checkpoint> ReadSafetensors(const FilePtr& file, const SourceContext& context) {
   WEIGHTFS_TRY(const ByteRange range, SafetensorsHeaderRange(*file, context.limits));
   WEIGHTFS_TRY(SafetensorsHeader header, ReadHeader(*file, range, context.limits));
+  SortByOffsets(header);
   WEIGHTFS_CHECK(CheckOffsets(header, file->size_bytes() - range.end, file->name()));
-  Checkpoint checkpoint;
-  checkpoint.format = "safetensors";
-  checkpoint.metadata_bytes = range.end;
-  checkpoint.metadata = std::move(header.metadata);
-  checkpoint.tensors.reserve(header.entries.size());
-  for (SafetensorsEntry& entry : header.entries) {
-    WEIGHTFS_TRY(TensorView view, MakeView(file, header, entry, range.end));
-    checkpoint.tensors.push_back(
-        {.name = std::move(entry.name), .view = std::move(view), .storage = {}, .file = file->name()});
-  }
+  WEIGHTFS_TRY(Checkpoint checkpoint, BuildCheckpoint(file, std::move(header), range.end));
   WEIGHTFS_CHECK(CheckTensorNames(checkpoint, file->name(), context.limits));
   return checkpoint;
 }
