@@ -32,6 +32,11 @@ const Json& Child(const Json& object, const char* key) {
   return found != object.end() ? *found : kNothing;
 }
 
+/// Sizes that were given in powers of 1024 are shown so.
+std::string Capacity(uint64_t bytes) {
+  return bytes > 0 && bytes % 1_MiB == 0 ? fmt::format("{} MiB", bytes / 1_MiB) : FormatSize(bytes);
+}
+
 void Add(std::string& text, std::string_view label, std::string_view line) {
   fmt::format_to(std::back_inserter(text), "{:<12}{}\n", label, line);
 }
@@ -51,7 +56,7 @@ std::string Percentile(const Json& latency, double share) {
 void AddLatency(std::string& text, const Json& latency, std::string_view name) {
   if (Number(latency, "count") == 0) return;
   Add(text, "latency",
-      fmt::format("{}: {} reads, half below {}, 99 % below {}", name, FormatCount(Number(latency, "count")),
+      fmt::format("{}: {} calls, half below {}, 99 % below {}", name, FormatCount(Number(latency, "count")),
                   Percentile(latency, 0.5), Percentile(latency, 0.99)));
 }
 
@@ -66,7 +71,7 @@ std::string StatusText(const Json& status) {
   Add(text, "threads",
       fmt::format("{} running, at most {}", Number(threads, "running"), Number(threads, "max")));
   const uint64_t readahead = Number(status, "readahead_bytes");
-  Add(text, "read-ahead", readahead == 0 ? "as the kernel chose" : FormatSize(readahead));
+  Add(text, "read-ahead", readahead == 0 ? "as the kernel chose" : Capacity(readahead));
   const Json& served = Child(status, "served");
   for (auto it = served.begin(); it != served.end(); ++it)
     Add(text, "served",
@@ -81,7 +86,7 @@ std::string StatusText(const Json& status) {
   const Json& cache = Child(status, "cache");
   Add(text, "cache",
       fmt::format("{} of {}, {} hits, {} misses, {} evictions", FormatSize(Number(cache, "bytes")),
-                  FormatSize(Number(cache, "capacity_bytes")), FormatCount(Number(cache, "hits")),
+                  Capacity(Number(cache, "capacity_bytes")), FormatCount(Number(cache, "hits")),
                   FormatCount(Number(cache, "misses")), FormatCount(Number(cache, "evictions"))));
   uint64_t direct = 0, buffered = 0, bytes = 0;
   for (const Json& file : Child(status, "sources")) {

@@ -145,7 +145,7 @@ class Parser {
     auto given = std::make_unique<Given>(Given{&spec, nullptr, {}});
     if (spec.value_name.empty()) {
       const std::string help(spec.help);  // CLI11 would take a temporary for a variable to set.
-      given->option = app_.add_flag(name, help);
+      given->option = app_.add_flag(name, help)->disable_flag_override();
     } else {
       given->option = app_.add_option(name, given->values, std::string(spec.help))
                           ->allow_extra_args(false)

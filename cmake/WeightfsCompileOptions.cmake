@@ -3,7 +3,8 @@ add_library(weightfs_compile_options INTERFACE)
 target_compile_options(weightfs_compile_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
   -Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-  target_compile_options(weightfs_compile_options INTERFACE -Wthread-safety)
+  # libstdc++ 12 itself calls what it marks as deprecated (std::stable_sort).
+  target_compile_options(weightfs_compile_options INTERFACE -Wthread-safety -Wno-deprecated-declarations)
 endif()
 if(WEIGHTFS_DEVELOPER)
   target_compile_options(weightfs_compile_options INTERFACE -Werror)

@@ -31,7 +31,7 @@ cmake --build "$build/program"
 
 pc=$(dirname "$(find "$prefix" -name weightfs.pc)")
 export PKG_CONFIG_PATH=$pc${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
-read -r -a flags <<<"$(pkg-config --cflags --libs --static weightfs)"
+read -r -a flags <<<"$(pkg-config --cflags --libs weightfs)"
 g++ -std=c++23 "$here/main.cc" -o "$build/program/consumer-pkg-config" "${flags[@]}"
 
 file=$build/two.safetensors
