@@ -110,7 +110,7 @@ Status Opening::ServeWeightSet(const WeightSet& set, int64_t& mtime_nanoseconds)
   const size_t opened_before = source_->opened().size();
   FilePtr single;
   Checkpoint checkpoint;
-  if (set.index_path.empty()) {
+  if (set.index_path.empty() && set.shards.size() == 1) {
     WEIGHTFS_TRY(const FilePtr file, source_->OpenWeights(set.shards[0]));
     WEIGHTFS_TRY(checkpoint, OpenCheckpointFile(file, context));
     if (!set.shards[0].empty())
