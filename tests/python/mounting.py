@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -22,7 +23,8 @@ def is_mountpoint(path: Path) -> bool:
     wanted = os.path.abspath(path)
     with open("/proc/self/mountinfo", encoding="utf-8") as table:
         points = (line.split()[4] for line in table)
-        return any(point.encode().decode("unicode_escape") == wanted for point in points)
+        # Spaces, tabs, newlines and backslashes are written in octal, other bytes as they are.
+        return any(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), point) == wanted for point in points)
 
 
 def wait_until(condition, seconds: float = 10, what: str = "the condition"):

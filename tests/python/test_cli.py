@@ -458,10 +458,12 @@ def test_failed_export_leaves_nothing(source, tmp_path, weightfs):
 
 
 def test_killed_export_never_looks_complete(source, tmp_path, weightfs):
-    running = start_export(weightfs, source, tmp_path / "target" / ".." / "out")
+    folder = tmp_path / "target"
+    folder.mkdir()
+    running = start_export(weightfs, source, folder / "out")
     running.kill()
     running.wait(timeout=30)
-    assert not (tmp_path / "out").exists()
+    assert not (folder / "out").exists()
 
 
 # formats, families, doctor ---------------------------------------------------------------------------------------------

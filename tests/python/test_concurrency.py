@@ -113,7 +113,9 @@ def test_unmount_under_load(how, source, mountpoint, weightfs):
                 with open(file, "rb") as handle:
                     drop_cached(handle.fileno())
                     offset = random.randrange(len(data))
-                    if os.pread(handle.fileno(), 300_000, offset) != data[offset:offset + 300_000]:
+                    # The kernel answers with what it has when the mount ends in the middle of a read.
+                    got = os.pread(handle.fileno(), 300_000, offset)
+                    if got != data[offset:offset + len(got)]:
                         wrong.append(offset)
             except OSError:
                 return  # the mount is gone: not connected, or no such file

@@ -150,7 +150,7 @@ def test_missing_shard_is_refused_by_name(source, mountpoint, weightfs):
 # config.json ----------------------------------------------------------------------------------------------------------
 
 ODD_CONFIG = """{
-    "model_type" :"gpt2",   "torch_dtype": "float32",\t"x": [1e400, -0.0, NaN, Infinity],
+    "model_type" :"gpt2",   "torch_dtype": "float32",\t"x": [1e300, -0.0, NaN, Infinity],
   "nested": {"dtype": "bfloat16", "n": 1.50, "u": "\\u00e9"}, "dtype_note": "float32",
   "list": [{"torch_dtype": "float16"}], "kept": {"dtype": "auto", "torch_dtype": null}
 }

@@ -5,6 +5,7 @@ import hashlib
 import json
 import mmap
 import os
+import pwd
 import resource
 import shutil
 import signal
@@ -216,30 +217,32 @@ def as_user(uid: int, *command, **options) -> subprocess.CompletedProcess:
                           capture_output=True, text=True, timeout=60, **options)
 
 
-OTHER_USER = 65533
+OTHER_USER = pwd.getpwnam("nobody").pw_uid
 
 
 @pytest.fixture
-def open_tmp(tmp_path):
-    """`tmp_path` reachable by every user."""
-    for folder in [tmp_path, *tmp_path.parents]:
-        if folder.stat().st_uid == os.getuid() and folder.stat().st_mode & 0o005 != 0o005:
-            folder.chmod(folder.stat().st_mode | 0o755)
-    return tmp_path
+def open_folder():
+    """A folder with a source and a mountpoint that every user can reach."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "source").mkdir()
+        (folder / "mnt").mkdir()
+        yield folder
 
 
-def test_1_07_only_the_mounting_user_sees_it(source, open_tmp, mount):
-    repositories.make_repository(source)
-    with mount(source) as mounted:
+def test_1_07_only_the_mounting_user_sees_it(open_folder, weightfs):
+    repositories.make_repository(open_folder / "source")
+    with weightfs.mount(open_folder / "source", open_folder / "mnt") as mounted:
         denied = as_user(OTHER_USER, "ls", mounted)
         assert denied.returncode != 0 and "denied" in denied.stderr
 
 
-def test_1_07_allow_other_is_explicit(source, open_tmp, mount):
-    repositories.make_repository(source)
-    with mount(source, "--allow-other") as mounted:
+def test_1_07_allow_other_is_explicit(open_folder, weightfs):
+    repositories.make_repository(open_folder / "source")
+    with weightfs.mount(open_folder / "source", open_folder / "mnt", "--allow-other") as mounted:
         read = as_user(OTHER_USER, "cat", mounted / "config.json")
-        assert read.returncode == 0 and read.stdout == (source / "config.json").read_text()
+        assert read.returncode == 0 and read.stdout == (open_folder / "source" / "config.json").read_text()
 
 
 @contextlib.contextmanager
@@ -269,17 +272,15 @@ if mountpoint --quiet "$3"; then echo still mounted; fi
 
 
 @pytest.mark.parametrize("readable", [True, False])
-def test_1_07_a_user_without_root_mounts_through_fusermount3(readable, source, open_tmp, weightfs):
+def test_1_07_a_user_without_root_mounts_through_fusermount3(readable, open_folder, weightfs):
+    source, point, errors = open_folder / "source", open_folder / "mnt", open_folder / "errors"
     state = repositories.make_repository(source)
     (source / "pytorch_model.bin").chmod(0o644 if readable else 0o600)
-    binary = open_tmp / "weightfs"  # the build folder may be closed to other users
+    binary = open_folder / "weightfs"  # the build folder may be closed to other users
     shutil.copy(weightfs.binary, binary)
-    point = open_tmp / "user-mnt"
-    point.mkdir()
-    os.chown(point, OTHER_USER, OTHER_USER)
-    errors = open_tmp / "errors"
     errors.touch()
-    os.chown(errors, OTHER_USER, OTHER_USER)
+    for path in (point, errors):
+        os.chown(path, OTHER_USER, OTHER_USER)
     with private_devices() as (_, prefix):
         done = subprocess.run(
             [*prefix, "setpriv", f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups", "sh", "-c", USER_SCRIPT,
@@ -373,8 +374,7 @@ def test_1_08_source_change_gives_estale(change, source, tmp_path, mount):
     lambda path: path.chmod(0o640),
     lambda path: os.link(path, path.with_name("link")),
     lambda path: os.chown(path, 1, 1),
-    lambda path: path.rename(path.with_name("renamed.pt")),
-], ids=["chmod", "link", "chown", "rename"])
+], ids=["chmod", "link", "chown"])
 def test_1_08_links_mode_and_owner_are_no_change(harmless, source, mount):
     tensors = big_model(source / "m.pt", 32)
     expected = oracle.safetensors_bytes(tensors)
@@ -387,7 +387,7 @@ def test_1_08_links_mode_and_owner_are_no_change(harmless, source, mount):
 def test_1_08_mapped_reads_of_a_changed_source_die(source, mount):
     """A page fault cannot return an errno: the process gets SIGBUS, never other bytes."""
     big_model(source / "m.pt")
-    program = "import mmap,sys; m=mmap.mmap(open(sys.argv[1],'rb').fileno(),0,prot=mmap.PROT_READ); m[50<<20]; print('read')"
+    program = "import mmap,sys; f=open(sys.argv[1],'rb'); m=mmap.mmap(f.fileno(),0,prot=mmap.PROT_READ); m[50<<20]; print('read')"
     with mount(source / "m.pt") as mounted:
         change_content(source / "m.pt")
         done = subprocess.run([sys.executable, "-c", program, mounted / "model.safetensors"], capture_output=True, text=True,
@@ -441,18 +441,24 @@ def resident_set_bytes(pid: int, field: str = "VmHWM") -> int:
     raise LookupError(field)
 
 
+def written_bytes(pid: int) -> int:
+    """What the process made the disk write."""
+    (line,) = [line for line in Path(f"/proc/{pid}/io").read_text().splitlines() if line.startswith("write_bytes")]
+    return int(line.split()[1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--dtype", "f32"]], ids=["keep", "f32"])
 def test_1_10_memory_stays_within_its_bound(options, source, weightfs, mountpoint):
     big_model(source / "m.pt", 400)
     metadata = weightfs.json("inspect", "--json", source / "m.pt")["metadata_bytes"]
     with weightfs.mount_in_front(source / "m.pt", mountpoint, *options) as daemon:
+        before = written_bytes(daemon.pid)
         subprocess.run(["cat", mountpoint / "model.safetensors"], stdout=subprocess.DEVNULL, check=True, timeout=120)
+        assert written_bytes(daemon.pid) == before
         threads = json.loads((mountpoint / ".weightfs" / "status.json").read_text())["threads"]["max"]
         bound = 64 * MIB + 3 * MIB * threads + 3 * metadata + 64 * MIB
         assert resident_set_bytes(daemon.pid) < bound
-        written = Path(f"/proc/{daemon.pid}/io").read_text()
-        assert "write_bytes: 0" in written.splitlines(), written
 
 
 @pytest.mark.parametrize("options", [[], ["--dtype", "f32"]], ids=["keep", "f32"])
@@ -535,7 +541,7 @@ def test_signals_unmount(end, source, mountpoint, weightfs):
     repositories.make_repository(source)
     with weightfs.mount_in_front(source, mountpoint) as daemon:
         daemon.send_signal(end)
-        assert daemon.wait(timeout=10) == 0
+        assert daemon.wait(timeout=10) == 0, daemon.stderr.read()
         assert not is_mountpoint(mountpoint)
 
 
@@ -579,10 +585,11 @@ def test_mapping_outlives_a_lazy_unmount(source, mountpoint, weightfs):
 
 
 def test_descriptors_are_not_used_up(source, weightfs, mountpoint):
-    """More shards than the limit of open files."""
+    """More shards than the soft limit of open files."""
     names = {f"layer.{i}.weight": torch.full((3,), float(i)) for i in range(400)}
     repositories.save_sharded(names, source, 200)
     (source / "config.json").write_text("{}")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with weightfs.mount_in_front(source, mountpoint,
-                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))):
+                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))):
         assert (mountpoint / "model.safetensors").read_bytes() == oracle.safetensors_bytes(names)
