@@ -5,7 +5,9 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +42,22 @@ def wait_until(condition, seconds: float = 10, what: str = "the condition"):
 def force_unmount(path: Path) -> None:
     while is_mountpoint(path):
         subprocess.run(["umount", "--lazy", path], check=True, timeout=TIMEOUT_SECONDS, capture_output=True)
+
+
+@contextlib.contextmanager
+def private_devices(with_fuse: bool = True) -> Iterator[tuple[Path, list[str]]]:
+    """A folder of device nodes of our own, and the prefix of a command that has it as /dev in a mount namespace of its
+    own: every user may open /dev/fuse there, whatever this machine's mode is, or there is none."""
+    nodes = [("null", 1, 3), ("zero", 1, 5), ("urandom", 1, 9)] + ([("fuse", 10, 229)] if with_fuse else [])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for node, major, minor in nodes:
+            os.mknod(folder / node, stat.S_IFCHR, os.makedev(major, minor))
+            (folder / node).chmod(0o666)
+        (folder / "fd").symlink_to("/proc/self/fd")
+        yield folder, ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                       f'mount --bind {folder} /dev && exec "$@"', "sh"]
 
 
 class Weightfs:

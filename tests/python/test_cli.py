@@ -22,7 +22,7 @@ import torch
 import checkpoints
 import oracle
 import repositories
-from mounting import is_mountpoint, wait_until
+from mounting import is_mountpoint, private_devices, wait_until
 from pickle_assembler import ordered_dict, pickled, storage, tensor
 from zip_writer import Member, write_zip
 
@@ -299,7 +299,7 @@ def test_inspect_one_tensor(source, weightfs):
 def test_inspect_table_fits_a_terminal(source, weightfs):
     repositories.make_repository(source, "gpt2")
     for columns in (80, 120):
-        output = in_terminal([weightfs.binary, "inspect", source], columns)
+        output = in_terminal(["sh", "-c", 'exec "$0" inspect "$1" 2>/dev/null', weightfs.binary, source], columns)
         lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in output.splitlines()]
         assert max(map(len, lines)) <= columns
     piped = weightfs("inspect", source).stdout
@@ -486,28 +486,26 @@ def test_doctor(weightfs):
     assert "/dev/fuse" in done.stdout and "read-ahead" in done.stdout.lower()
 
 
+def without_fuse(weightfs, *arguments, status: int) -> str:
+    """Runs the program where there is no /dev/fuse; what it says."""
+    with private_devices(with_fuse=False) as (_, prefix):
+        done = subprocess.run([*prefix, weightfs.binary, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def test_doctor_without_fuse_says_so(weightfs):
-    """In a mount namespace whose /dev/fuse is a plain file."""
-    done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c",
-                           'mount --bind /dev/null /dev/fuse && exec "$0" doctor', weightfs.binary],
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "/dev/fuse" in done.stdout + done.stderr
+    assert "/dev/fuse" in without_fuse(weightfs, "doctor", status=1)
 
 
-def test_mount_without_fuse_is_exit_1(checkpoint, mountpoint, weightfs):
-    done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c",
-                           'mount --bind /dev/null /dev/fuse && exec "$0" mount "$1" "$2"', weightfs.binary, checkpoint,
-                           mountpoint], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "/dev/fuse" in done.stderr and "export" in done.stderr
+def test_mount_without_fuse_names_the_device_and_the_way_round(checkpoint, mountpoint, weightfs):
+    said = without_fuse(weightfs, "mount", checkpoint, mountpoint, status=1)
+    assert "/dev/fuse" in said and "export" in said, said
 
 
 def test_export_needs_no_fuse(checkpoint, tmp_path, weightfs):
-    done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c",
-                           'mount --bind /dev/null /dev/fuse && exec "$0" export "$1" "$2"', weightfs.binary, checkpoint,
-                           tmp_path / "out"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    without_fuse(weightfs, "export", checkpoint, tmp_path / "out", status=0)
+    assert (tmp_path / "out" / "model.safetensors").exists()
 
 
 # JSON against its schemas ----------------------------------------------------------------------------------------------

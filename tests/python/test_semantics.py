@@ -1,6 +1,5 @@
 """docs/semantics.md, line by line: each test is named after the line that it shows."""
 
-import contextlib
 import hashlib
 import json
 import mmap
@@ -24,7 +23,7 @@ from safetensors import safe_open
 import checkpoints
 import oracle
 import repositories
-from mounting import is_mountpoint, wait_until
+from mounting import is_mountpoint, private_devices, wait_until
 from reading import drop_cached, pread_exactly, resident_bytes
 
 MIB = 1 << 20
@@ -243,21 +242,6 @@ def test_1_07_allow_other_is_explicit(open_folder, weightfs):
     with weightfs.mount(open_folder / "source", open_folder / "mnt", "--allow-other") as mounted:
         read = as_user(OTHER_USER, "cat", mounted / "config.json")
         assert read.returncode == 0 and read.stdout == (open_folder / "source" / "config.json").read_text()
-
-
-@contextlib.contextmanager
-def private_devices():
-    """A folder of device nodes of our own, and the prefix of a command that has it as /dev in a mount namespace of its
-    own: every user may open /dev/fuse there, whatever this machine's mode is."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        for node, major, minor in (("fuse", 10, 229), ("null", 1, 3), ("zero", 1, 5), ("urandom", 1, 9)):
-            os.mknod(folder / node, stat.S_IFCHR, os.makedev(major, minor))
-            (folder / node).chmod(0o666)
-        (folder / "fd").symlink_to("/proc/self/fd")
-        yield folder, ["unshare", "--mount", "--propagation", "private", "sh", "-c",
-                       f'mount --bind {folder} /dev && exec "$@"', "sh"]
 
 
 USER_SCRIPT = """
