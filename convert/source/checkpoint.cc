@@ -4,35 +4,17 @@
 
 #include <algorithm>
 
-#include "convert/base/json.h"
 #include "convert/source/utf8.h"
 
 namespace weightfs {
 namespace {
 
 constexpr size_t kNamesShownMax = 8;
-constexpr size_t kNameBytesShownMax = 200;
-
-/// A name for messages: whatever bytes it has, the result is text.
-std::string ShownName(std::string_view name) {
-  std::string text;
-  for (size_t i = 0; i < name.size() && text.size() < kNameBytesShownMax;) {
-    const size_t length = Utf8SequenceLength(name.substr(i));
-    if (length == 0) {
-      text += fmt::format("\\x{:02x}", static_cast<unsigned char>(name[i]));
-      ++i;
-    } else {
-      text += name.substr(i, length);
-      i += length;
-    }
-  }
-  return JsonString(text.size() < kNameBytesShownMax ? text : text + "...");
-}
 
 std::string ShownNames(const std::vector<std::string_view>& names) {
   std::string text;
   for (size_t i = 0; i < names.size() && i < kNamesShownMax; ++i)
-    text += fmt::format("{}{}", i == 0 ? "" : ", ", ShownName(names[i]));
+    text += fmt::format("{}{}", i == 0 ? "" : ", ", Quoted(names[i]));
   if (names.size() > kNamesShownMax) text += fmt::format(" and {} more", names.size() - kNamesShownMax);
   return text;
 }
@@ -61,10 +43,9 @@ Status CheckTensorNames(const Checkpoint& checkpoint, std::string_view file, con
 
   std::ranges::sort(names);
   if (std::ranges::binary_search(names, std::string_view("__metadata__")))
-    return Fail(ErrorCode::kCorrupt,
-                fmt::format("{}: a tensor named \"__metadata__\"; expected another name, "
-                            "safetensors reserves this one",
-                            file));
+    return Fail(ErrorCode::kCorrupt, fmt::format("{}: a tensor named '__metadata__'; expected another name, "
+                                                 "safetensors reserves this one",
+                                                 file));
   std::vector<std::string_view> twice;
   for (size_t i = 1; i < names.size(); ++i)
     if (names[i] == names[i - 1] && (twice.empty() || twice.back() != names[i])) twice.push_back(names[i]);

@@ -1,9 +1,13 @@
 #include "convert/source/utf8.h"
 
+#include <fmt/format.h>
+
 #include <cstdint>
 
 namespace weightfs {
 namespace {
+
+constexpr size_t kQuotedBytesMax = 120;
 
 uint8_t ByteAt(std::string_view text, size_t index) { return static_cast<uint8_t>(text[index]); }
 
@@ -43,6 +47,24 @@ bool IsUtf8(std::string_view text) {
     i += length;
   }
   return true;
+}
+
+std::string Quoted(std::string_view text) {
+  std::string result = "'";
+  size_t i = 0;
+  while (i < text.size() && i < kQuotedBytesMax) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const size_t length = Utf8SequenceLength(text.substr(i));
+    if (length == 0 || byte < 0x20 || byte == 0x7F) {
+      result += fmt::format("\\x{:02x}", byte);
+      ++i;
+    } else {
+      result += text.substr(i, length);
+      i += length;
+    }
+  }
+  result += i < text.size() ? "'..." : "'";
+  return result;
 }
 
 }  // namespace weightfs

@@ -1,14 +1,19 @@
 /// \file
-/// UTF-8 as Unicode defines it: no overlong forms, no surrogates, nothing beyond U+10FFFF.
+/// Text from files, checked and made fit for messages. UTF-8 as Unicode defines it: no overlong forms, no
+/// surrogates, nothing beyond U+10FFFF.
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace weightfs {
 
 /// Bytes of the character that `text` begins with, 1 to 4; 0 when it begins with none (or is empty).
 size_t Utf8SequenceLength(std::string_view text);
+
+/// `text` for messages: in quotes, control characters and bytes that are not UTF-8 as `\xHH`, long text cut.
+std::string Quoted(std::string_view text);
 
 /// True when all of `text` is UTF-8.
 bool IsUtf8(std::string_view text);

@@ -28,6 +28,12 @@ struct CensusFrame {
   BranchInfo info;
 };
 
+void AddBranch(BranchInfo& parent, const BranchInfo& child) {
+  parent.tensors = SaturatingAdd(parent.tensors, child.tensors);
+  parent.size_bytes = SaturatingAdd(parent.size_bytes, child.size_bytes);
+  parent.cyclic |= child.cyclic;
+}
+
 }  // namespace
 
 bool IsModule(const Node& node) {
@@ -77,7 +83,8 @@ Census::Census(const Node& root, const StorageSource& storages) {
   const auto enter = [&](const Node& node) {
     const bool module = !node.IsMapping() && IsModule(node);
     if (!module && !node.IsMapping()) return false;
-    branches_.emplace(&node, BranchInfo{});
+    // While a branch is open, meeting it again closes a cycle: that is what the mark then says.
+    branches_.emplace(&node, BranchInfo{.cyclic = true});
     stack.push_back({BranchCursor(node), {}});
     stack.back().info.module = module;
     if (module)
@@ -93,11 +100,7 @@ Census::Census(const Node& root, const StorageSource& storages) {
       const BranchInfo info = frame.info;
       branches_[frame.cursor.branch()] = info;
       stack.pop_back();
-      if (!stack.empty()) {
-        BranchInfo& parent = stack.back().info;
-        parent.tensors = SaturatingAdd(parent.tensors, info.tensors);
-        parent.size_bytes = SaturatingAdd(parent.size_bytes, info.size_bytes);
-      }
+      if (!stack.empty()) AddBranch(stack.back().info, info);
       continue;
     }
     if (entry->kind == EntryKind::kNonPersistentBuffer) continue;
@@ -110,8 +113,7 @@ Census::Census(const Node& root, const StorageSource& storages) {
     }
     info.all_tensors = false;
     if (const auto known = branches_.find(entry->value); known != branches_.end()) {
-      info.tensors = SaturatingAdd(info.tensors, known->second.tensors);
-      info.size_bytes = SaturatingAdd(info.size_bytes, known->second.size_bytes);
+      AddBranch(info, known->second);
       continue;
     }
     enter(*entry->value);  // Invalidates `frame` and `info`.

@@ -61,10 +61,11 @@ struct BranchInfo {
   bool all_tensors = true;    ///< Every value is a tensor (true for an empty mapping).
   bool some_tensors = false;  ///< Some value is a tensor.
   bool module = false;
+  bool cyclic = false;             ///< It, or a branch below it, contains itself.
   bool tensor_attributes = false;  ///< A module that has tensors as plain attributes.
 };
 
-/// Every branch that can be reached from a root through branches. Tensors below a cycle count once.
+/// Every branch that can be reached from a root through branches. A cycle counts nothing where it closes.
 class Census {
  public:
   Census(const pickle::Node& root, const StorageSource& storages);

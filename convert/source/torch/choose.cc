@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "convert/source/torch/rebuild.h"
+#include "convert/source/utf8.h"
 
 namespace weightfs {
 namespace {
@@ -61,12 +62,18 @@ std::string DescribeRoot(const Node& root, const Census& census, const StorageSo
   return ClassName(root) + text;
 }
 
+/// What torch would make of a tensor node.
+std::string_view TensorTypeName(const Node& node) {
+  const std::string_view call = CallOf(node).name;
+  return call.find("arameter") == std::string_view::npos ? "torch.Tensor" : "torch.nn.Parameter";
+}
+
 Status CheckRoot(const Node& root, const Census& census, const StorageSource& storages) {
   constexpr std::string_view kExpected = "a mapping of names to tensors, or an nn.Module";
   constexpr std::string_view kRemedy = "save a dict of named tensors: torch.save({'name': tensor}, FILE)";
   if (IsTensor(root, storages))
     return Fail(ErrorCode::kUnsupported,
-                fmt::format("the file holds one tensor ({}); expected {}", ClassName(root), kExpected),
+                fmt::format("the file holds one tensor (a {}); expected {}", TensorTypeName(root), kExpected),
                 std::string(kRemedy));
   if (root.Is(Kind::kList) || root.Is(Kind::kTuple))
     return Fail(
@@ -74,9 +81,10 @@ Status CheckRoot(const Node& root, const Census& census, const StorageSource& st
         fmt::format("the file holds a {}; expected {}", DescribeNode(root, census, storages), kExpected),
         std::string(kRemedy));
   if (CallOf(root).name.starts_with("torch.fx."))
-    return Fail(ErrorCode::kUnsupported,
-                fmt::format("the file holds a torch.fx module ({}); expected {}", ClassName(root), kExpected),
-                "save its state dict: torch.save(module.state_dict(), FILE)");
+    return Fail(
+        ErrorCode::kUnsupported,
+        fmt::format("the file holds a torch.fx module (a torch.fx.GraphModule); expected {}", kExpected),
+        "save its state dict: torch.save(module.state_dict(), FILE)");
   const BranchInfo* info = census.Find(root);
   if (info == nullptr)
     return Fail(ErrorCode::kUnsupported,

@@ -10,7 +10,7 @@ namespace {
 using pickle::Kind;
 using pickle::Node;
 
-constexpr size_t kQuotedBytesMax = 120;
+constexpr size_t kClassNameBytesMax = 120;
 
 /// The dotted name of a class given as a global or as a legacy ("module", class, file, source) persistent id.
 std::string_view ClassGlobal(const Node& node) {
@@ -65,25 +65,7 @@ NodeCall CallOf(const Node& node) {
 
 std::string ClassName(const Node& node) {
   const std::string_view name = CallOf(node).name;
-  return name.empty() ? pickle::TypeName(node) : std::string(name.substr(0, kQuotedBytesMax));
-}
-
-std::string Quoted(std::string_view text) {
-  std::string result = "'";
-  size_t i = 0;
-  while (i < text.size() && i < kQuotedBytesMax) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const size_t length = Utf8SequenceLength(text.substr(i));
-    if (length == 0 || byte < 0x20 || byte == 0x7F) {
-      result += fmt::format("\\x{:02x}", byte);
-      ++i;
-    } else {
-      result += text.substr(i, length);
-      i += length;
-    }
-  }
-  result += i < text.size() ? "'..." : "'";
-  return result;
+  return name.empty() ? pickle::TypeName(node) : std::string(name.substr(0, kClassNameBytesMax));
 }
 
 }  // namespace weightfs

@@ -43,7 +43,4 @@ NodeCall CallOf(const pickle::Node& node);
 /// The Python type name of a node as `pickle::TypeName`, with the class behind such calls.
 std::string ClassName(const pickle::Node& node);
 
-/// `text` for messages: quoted, control characters and bytes that are not UTF-8 escaped, long text cut.
-std::string Quoted(std::string_view text);
-
 }  // namespace weightfs

@@ -11,6 +11,7 @@
 #include "convert/source/torch/branch.h"
 #include "convert/source/torch/choose.h"
 #include "convert/source/torch/rebuild.h"
+#include "convert/source/utf8.h"
 
 namespace weightfs {
 namespace {
@@ -40,8 +41,8 @@ class Flattener {
         checkpoint_(checkpoint) {}
 
   Status Run(const Node& chosen, const std::string& path) {
-    WEIGHTFS_CHECK(Enter(chosen, 0));
     path_ = path;
+    WEIGHTFS_CHECK(Enter(chosen, 0));
     while (!stack_.empty()) {
       Frame& frame = stack_.back();
       const std::optional<BranchEntry> entry = frame.cursor.Next();
@@ -90,7 +91,9 @@ class Flattener {
 
   Status Enter(const Node& branch, size_t prefix_bytes) {
     if (!on_path_.insert(&branch).second)
-      return Fail(ErrorCode::kCorrupt, fmt::format("the mapping at {} contains itself", Quoted(name_)));
+      return Fail(ErrorCode::kCorrupt,
+                  fmt::format("the mapping at {} contains itself",
+                              Quoted(name_.substr(0, std::max<size_t>(prefix_bytes, 1) - 1))));
     stack_.push_back({BranchCursor(branch), prefix_bytes});
     const BranchInfo* info = census_.Find(branch);
     return info->tensor_attributes ? ListTensorAttributes(branch) : Status();
@@ -131,7 +134,7 @@ class Flattener {
     if (entry.kind == EntryKind::kNonPersistentBuffer) return LeaveOut(name_, "non-persistent buffer");
     if (tensor) return AddTensor(value);
     if (info == nullptr) return LeaveOut(name_, DescribeNode(value, census_, storages_));
-    if (info->tensors == 0 && !on_path_.contains(&value) && !of_module)
+    if (info->tensors == 0 && !info->cyclic && !of_module)
       return LeaveOut(name_, DescribeNode(value, census_, storages_));
     name_ += '.';
     return Enter(value, name_.size());

@@ -7,6 +7,7 @@
 
 #include "convert/base/bytes.h"
 #include "convert/source/torch/node_access.h"
+#include "convert/source/utf8.h"
 
 namespace weightfs {
 namespace {

@@ -14,6 +14,7 @@
 #include "convert/source/torch/state_dict.h"
 #include "convert/source/torch/storage.h"
 #include "convert/source/torch_legacy/storage_ids.h"
+#include "convert/source/utf8.h"
 
 namespace weightfs {
 namespace {

@@ -9,6 +9,7 @@
 #include "convert/pickle/unpickler.h"
 #include "convert/source/torch/branch.h"
 #include "convert/source/torch/node_access.h"
+#include "convert/source/utf8.h"
 
 namespace weightfs {
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "convert/source/torch/node_access.h"
+#include "convert/source/utf8.h"
 
 namespace weightfs {
 namespace {

@@ -6,12 +6,12 @@
 #include <utility>
 
 #include "convert/pickle/unpickler.h"
-#include "convert/source/torch/node_access.h"
 #include "convert/source/torch/state_dict.h"
 #include "convert/source/torch/storage.h"
 #include "convert/source/torch_zip/deflated_member.h"
 #include "convert/source/torch_zip/look_alikes.h"
 #include "convert/source/torch_zip/zip_directory.h"
+#include "convert/source/utf8.h"
 
 namespace weightfs {
 namespace {

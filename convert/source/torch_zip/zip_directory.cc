@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "convert/source/torch/node_access.h"
 #include "convert/source/torch_zip/zip_extent.h"
+#include "convert/source/utf8.h"
 
 namespace weightfs {
 namespace {
