@@ -33,6 +33,11 @@ class Summary {
     fmt::format_to(std::back_inserter(text_), "{:<{}}{}\n", shown, kLabelWidth,
                    ElideMiddle(Printable(line), width_ - kLabelWidth));
   }
+  /// A sentence, over as many lines as it needs.
+  void AddSentence(std::string_view label, std::string_view text) {
+    label_.clear();
+    for (const std::string& line : WrapText(Printable(text), width_ - kLabelWidth)) Add(label, line);
+  }
   /// The first lines of a list, and how many more there are.
   template <typename List, typename ToLine>
   void AddList(std::string_view label, const List& list, const ToLine& to_line) {
@@ -121,6 +126,7 @@ std::string SummaryText(const OpenedSource& opened, int width) {
   summary.AddList("dropped", report.dropped, [](const DroppedTensor& tensor) {
     return fmt::format("{}: {}", tensor.name, tensor.rule);
   });
+  for (const std::string& note : report.notes) summary.AddSentence("note", note);
   return std::move(summary).Take();
 }
 
@@ -175,7 +181,6 @@ int RunInspect(const CommandLine& line) {
   if (!opened) return ReportError(opened.error(), Stage::kOpening);
   if (line.settings.tensor) return InspectTensor(*opened, line);
   if (line.settings.json) return PrintOutput(InspectJson(opened->report));
-  PrintNotes(opened->report);
   const int width = TerminalWidth(STDOUT_FILENO);
   return PrintOutput(SummaryText(*opened, width) + "\n" + TensorTable(opened->report, width));
 }

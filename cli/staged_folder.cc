@@ -79,9 +79,9 @@ Status CheckEmpty(const std::string& directory, const std::string& shown) {
 Result<StagedFolder> StagedFolder::Create(const std::string& directory) {
   std::error_code error;
   StagedFolder staged;
-  fs::path path = fs::absolute(directory, error).lexically_normal();
+  fs::path path = fs::absolute(directory, error);
   if (error) return FailIo(error.value(), directory);
-  if (!path.has_filename()) path = path.parent_path();
+  while (!path.has_filename() && path.has_relative_path()) path = path.parent_path();
   const fs::file_status status = fs::symlink_status(path, error);
   const bool exists = status.type() != fs::file_type::not_found;
   if (exists) {

@@ -91,6 +91,19 @@ std::string ElideMiddle(std::string_view utf8, size_t width) {
   return text;
 }
 
+std::vector<std::string> WrapText(std::string_view utf8, size_t width) {
+  std::vector<std::string> lines(1);
+  while (!utf8.empty()) {
+    const std::string_view word = utf8.substr(0, utf8.find(' '));
+    utf8.remove_prefix(std::min(utf8.size(), word.size() + 1));
+    if (!lines.back().empty() && DisplayWidth(lines.back()) + 1 + DisplayWidth(word) > width)
+      lines.emplace_back();
+    if (!lines.back().empty()) lines.back() += ' ';
+    lines.back() += ElideMiddle(word, width);
+  }
+  return lines;
+}
+
 std::vector<size_t> TextTable::ColumnWidths(size_t width) const {
   std::vector<size_t> widths;
   for (size_t i = 0; i < columns_.size(); ++i) {

@@ -26,6 +26,9 @@ std::string Printable(std::string_view utf8);
 /// `utf8` in at most `width` columns: what is too long loses its middle ("transformer.h…weight").
 std::string ElideMiddle(std::string_view utf8, size_t width);
 
+/// `utf8` in lines of at most `width` columns, broken at spaces; a word that is longer loses its middle.
+std::vector<std::string> WrapText(std::string_view utf8, size_t width);
+
 /// A table of text. Columns are as wide as their content; where that exceeds the width, elastic columns
 /// shrink.
 class TextTable {

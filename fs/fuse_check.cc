@@ -1,5 +1,7 @@
 // CheckFuse: what a machine lacks for mounting, each lack by the name of the file that shows it.
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,6 +23,16 @@ constexpr const char* kContainerRemedy =
 
 constexpr const char* kPermissionRemedy =
     "as root: chmod 666 /dev/fuse; or write the files out with weightfs export";
+
+// The numbers of the device node, the same on every Linux.
+constexpr unsigned kFuseMajor = 10;
+constexpr unsigned kFuseMinor = 229;
+
+bool IsFuseDevice(int descriptor) {
+  struct stat attributes;
+  return fstat(descriptor, &attributes) == 0 && S_ISCHR(attributes.st_mode) &&
+         attributes.st_rdev == makedev(kFuseMajor, kFuseMinor);
+}
 
 bool FindProgram(std::string_view name) {
   const char* variable = std::getenv("PATH");
@@ -44,7 +56,12 @@ Status CheckFuse() {
     error.remedy = is_closed_to_user ? kPermissionRemedy : kContainerRemedy;
     return std::unexpected(std::move(error));
   }
+  const bool is_fuse = IsFuseDevice(device);
   close(device);
+  if (!is_fuse)
+    return Fail(ErrorCode::kIo,
+                std::string(kFuseDevice) + ": not the FUSE device; expected character device 10:229",
+                kContainerRemedy);
   if (geteuid() == 0 || FindProgram("fusermount3")) return {};
   return Fail(ErrorCode::kIo, "fusermount3: not found; a user without root needs it to mount",
               "install it: apt install fuse3");

@@ -81,8 +81,8 @@ TEST(StagedFolderTest, RefusesWhatIsNotEmptyOrNoFolder) {
   WriteFile(dir / "full/.hidden", "");
   WriteFile(dir / "file", "");
   fs::create_symlink("nowhere", dir / "dangling");
-  for (const std::string& path :
-       {dir / "full", dir / "file", dir / "absent/out", dir / "file/out", dir / "dangling"}) {
+  for (const std::string& path : {dir / "full", dir / "file", dir / "absent/out", dir / "file/out",
+                                  dir / "absent/../out", dir / "dangling"}) {
     const Result<StagedFolder> staged = StagedFolder::Create(path);
     ASSERT_FALSE(staged) << path;
     EXPECT_EQ(staged.error().code, ErrorCode::kInvalidArgument) << staged.error().message;

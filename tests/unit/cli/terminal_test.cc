@@ -28,6 +28,12 @@ TEST(ElideMiddleTest, KeepsBothEnds) {
     EXPECT_LE(DisplayWidth(ElideMiddle("transformer.h.11.attn.c_attn.weight", width)), width);
 }
 
+TEST(WrapTextTest, LinesBreakAtSpaces) {
+  EXPECT_EQ(WrapText("", 10), std::vector<std::string>{""});
+  EXPECT_EQ(WrapText("one two three", 8), (std::vector<std::string>{"one two", "three"}));
+  EXPECT_EQ(WrapText("one abcdefghijk two", 5), (std::vector<std::string>{"one", "ab…jk", "two"}));
+}
+
 TEST(TextTableTest, FitsTheWidthAndAlignsNumbers) {
   TextTable table({{"tensor", false, true}, {"dtype"}, {"size", true}});
   table.AddRow({std::string(200, 'x'), "F16", "1 B"});
