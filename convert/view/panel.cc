@@ -35,7 +35,7 @@ struct GatherPlan {
 
 GatherPlan PlanGather(std::vector<CopyMode> modes, uint32_t unit_bytes, uint64_t buffer_bytes) {
   GatherPlan plan;
-  std::ranges::stable_sort(modes, {}, &CopyMode::source_stride_bytes);
+  std::ranges::sort(modes, {}, &CopyMode::source_stride_bytes);
   plan.modes = std::move(modes);
   plan.piece_bytes = unit_bytes;
   const auto worth_spanning = [&](const CopyMode& mode) {
