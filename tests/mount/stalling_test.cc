@@ -16,7 +16,7 @@ using std::chrono::steady_clock;
 
 constexpr uint64_t kSize = 96 * 1_MiB;
 // Generous: what is measured either takes milliseconds or never ends.
-constexpr auto kSoon = std::chrono::seconds(5);
+constexpr auto kSoon = std::chrono::seconds(30);
 
 /// Threads that wait for a stalled file: half of them in page faults far apart, half in reads.
 class Waiters {
@@ -141,7 +141,7 @@ TEST_F(StallingTest, TheMountEndsOnRequestThoughASourceStalls) {
   ASSERT_TRUE(Eventually([&] { return stalled->running >= 1; }));
   const auto start = steady_clock::now();
   EXPECT_TRUE(process_->Stop());
-  EXPECT_LT(steady_clock::now() - start, std::chrono::seconds(10));
+  EXPECT_LT(steady_clock::now() - start, kSoon);
   process_.reset();
   reader.join();
   EXPECT_TRUE(has_failed.load()) << "its reader got an error, not bytes";
