@@ -46,7 +46,8 @@ class RandomAccessFile {
   Result<std::span<const std::byte>> ReadWithin(ByteRange range, std::span<std::byte> buffer) const;
 
   /// Where these bytes lie, when they lie uncompressed in a file on disk: the file and the offset of our first
-  /// byte in it. `file == this, offset == 0` for a file itself; nullptr for memory and compressed bytes.
+  /// byte in it, so that a reader may go there directly. `file == this, offset == 0` for a file itself; nullptr
+  /// for memory and compressed bytes.
   struct Location {
     const RandomAccessFile* file = nullptr;
     uint64_t offset_bytes = 0;

@@ -37,7 +37,10 @@ class FaultyFile final : public RandomAccessFile {
   /// Reads so far, failed ones included.
   uint64_t reads() const { return reads_.load(); }
   uint64_t bytes_read() const { return bytes_read_.load(); }
-  Location location() const override { return file_->location(); }
+  /// Here, not in the inner file: readers may go to the location directly.
+  Location location() const override {
+    return file_->location().file != nullptr ? Location{this, 0} : Location{};
+  }
 
  protected:
   Status DoReadAt(uint64_t offset_bytes, std::span<std::byte> destination) const override {
@@ -72,7 +75,10 @@ class HookedFile final : public RandomAccessFile {
       : RandomAccessFile(file->name(), file->size_bytes()),
         file_(std::move(file)),
         before_read_(std::move(before_read)) {}
-  Location location() const override { return file_->location(); }
+  /// Here, not in the inner file: readers may go to the location directly.
+  Location location() const override {
+    return file_->location().file != nullptr ? Location{this, 0} : Location{};
+  }
 
  protected:
   Status DoReadAt(uint64_t offset_bytes, std::span<std::byte> destination) const override {
