@@ -31,6 +31,7 @@ struct HiddenName {
 };
 constexpr std::string_view kTrainingState = "training state";
 constexpr std::string_view kOtherForm = "weights in a form that is not served";
+constexpr std::string_view kOtherIndex = "the index of weights that are not served";
 constexpr HiddenName kHiddenNames[] = {
     {".*", "dot-file"},
     {"params.json", "settings of the original weights, which would make loaders read those"},
@@ -60,7 +61,10 @@ constexpr HiddenName kHiddenNames[] = {
     {"*.ot", kOtherForm},
     {"*.tflite", kOtherForm},
     {"*.nemo", kOtherForm},
-    {"*.bin.index.json", "the index of weights that are not served"},
+    {"*.onnx.data", kOtherForm},
+    {"*.bin.index.json", kOtherIndex},
+    {"*.h5.index.json", kOtherIndex},
+    {"*.msgpack.index.json", kOtherIndex},
 };
 
 bool Matches(std::string_view name, std::string_view pattern) {

@@ -158,7 +158,7 @@ TEST_F(RepositoryTest, ASingleFileWinsOverAnIndex) {
   EXPECT_EQ(Hidden(repository).size(), 3);
 }
 
-TEST_F(RepositoryTest, ShardsComeInOrderOfFirstUse) {
+TEST_F(RepositoryTest, ShardsComeInOrderOfTheirNames) {
   WriteAll({"pytorch_model-00001-of-00003.bin", "pytorch_model-00002-of-00003.bin.lz4",
             "pytorch_model-00003-of-00003.bin"});
   Write("pytorch_model.bin.index.json", Index({{"b", "pytorch_model-00002-of-00003.bin"},
@@ -167,8 +167,8 @@ TEST_F(RepositoryTest, ShardsComeInOrderOfFirstUse) {
                                                {"d", "pytorch_model-00001-of-00003.bin"}}));
   const Repository repository = Scan();
   EXPECT_THAT(Sets(repository),
-              ElementsAre("model: pytorch_model-00002-of-00003.bin.lz4 pytorch_model-00003-of-00003.bin "
-                          "pytorch_model-00001-of-00003.bin"));
+              ElementsAre("model: pytorch_model-00001-of-00003.bin pytorch_model-00002-of-00003.bin.lz4 "
+                          "pytorch_model-00003-of-00003.bin"));
   EXPECT_EQ(repository.weights[0].index_path, "pytorch_model.bin.index.json");
 }
 
@@ -190,7 +190,7 @@ TEST_F(RepositoryTest, AnIndexMayNameFilesOfAnyStem) {
   WriteAll({"model-00001-of-00001.safetensors", "extra.safetensors", "pytorch_model_00001-of-00001.bin"});
   Write("model.safetensors.index.json",
         Index({{"a", "model-00001-of-00001.safetensors"}, {"b", "extra.safetensors"}}));
-  EXPECT_THAT(Sets(Scan()), ElementsAre("model: model-00001-of-00001.safetensors extra.safetensors"));
+  EXPECT_THAT(Sets(Scan()), ElementsAre("model: extra.safetensors model-00001-of-00001.safetensors"));
 }
 
 TEST_F(RepositoryTest, NumberedShardsNeedNoIndex) {
@@ -359,8 +359,8 @@ TEST_F(RepositoryTest, JoinsShardsUnderTheIndex) {
                                                {"gone", "s1.safetensors"}}));
   const auto opened = OpenOnly();
   ASSERT_TRUE(opened.has_value()) << opened.error().message;
-  EXPECT_THAT(Names(*opened), ElementsAre("b@s2.safetensors", "stale@s2.safetensors", "a@s1.safetensors",
-                                          "unlisted@s1.safetensors"));
+  EXPECT_THAT(Names(*opened), ElementsAre("a@s1.safetensors", "unlisted@s1.safetensors", "b@s2.safetensors",
+                                          "stale@s2.safetensors"));
   ASSERT_EQ(opened->left_out.size(), 2);
   EXPECT_EQ(opened->left_out[0].path, "stale");
   EXPECT_EQ(opened->left_out[0].reason, "in s1.safetensors, but the index says s2.safetensors");
@@ -385,15 +385,15 @@ TEST_F(RepositoryTest, ADamagedShardIsNamed) {
   EXPECT_THAT(opened.error().message, HasSubstr("model-00002-of-00002.safetensors: 6 bytes of tensor data"));
 }
 
-TEST(WeightIndexTest, KeepsTheOrderOfTheMap) {
+TEST(WeightIndexTest, SortsShardsAndKeepsTheOrderOfTensors) {
   const auto index = ParseWeightIndex(
       R"({"weight_map": {"b": "2", "a": "1", "c": "2"}, "metadata": {"x": [{"weight_map": {"z": 1}}], "y": NaN}})",
       "f", Limits{});
   ASSERT_TRUE(index.has_value()) << index.error().message;
-  EXPECT_THAT(index->shards, ElementsAre("2", "1"));
+  EXPECT_THAT(index->shards, ElementsAre("1", "2"));
   ASSERT_EQ(index->tensors.size(), 3);
   EXPECT_EQ(index->tensors[1].name, "a");
-  EXPECT_EQ(index->tensors[1].shard, 1);
+  EXPECT_EQ(index->tensors[1].shard, 0);
 }
 
 TEST(WeightIndexTest, LimitsAreExact) {
