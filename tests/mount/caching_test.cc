@@ -1,4 +1,5 @@
 // What the kernel may keep, so that nothing is asked for twice; and how much it asks for at once.
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include "tests/mount/mount_test.h"
@@ -30,7 +31,7 @@ TEST_F(MountTest, NamesFoundAndAbsentAreAskedForOnce) {
   struct stat attributes;
   const auto probe = [&] {
     EXPECT_EQ(stat(Path("file").c_str(), &attributes), 0);
-    for (int i = 0; i < 20; ++i) EXPECT_EQ(stat(Path("absent" + std::to_string(i)).c_str(), &attributes), -1);
+    for (int i = 0; i < 20; ++i) EXPECT_EQ(stat(Path(fmt::format("absent{}", i)).c_str(), &attributes), -1);
   };
   probe();
   const uint64_t lookups = CountOf("lookup");
@@ -44,7 +45,7 @@ TEST_F(MountTest, NamesFoundAndAbsentAreAskedForOnce) {
 
 TEST_F(MountTest, ListingsAreAskedForOnce) {
   for (int i = 0; i < 50; ++i)
-    ASSERT_TRUE(source_.tree.AddFile("f" + std::to_string(i), MakeTextFile("x"), kTime));
+    ASSERT_TRUE(source_.tree.AddFile(fmt::format("f{}", i), MakeTextFile("x"), kTime));
   Mount();
   const auto list = [&] { return std::distance(std::filesystem::directory_iterator(mountpoint_), {}); };
   EXPECT_EQ(list(), 50);

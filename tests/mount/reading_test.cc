@@ -1,4 +1,5 @@
 // Bytes through every way of reading: read, mmap, O_DIRECT, with and without the kernel's cache.
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -41,7 +42,7 @@ void ExpectWholeFile(int descriptor, uint64_t size) {
 TEST_F(MountTest, ServesEveryByte) {
   for (uint64_t size : {uint64_t{0}, uint64_t{1}, uint64_t{4095}, uint64_t{4096}, uint64_t{4097}, 1_MiB - 1,
                         1_MiB, 1_MiB + 1, kOddSize})
-    AddSteeredFile("size" + std::to_string(size), size);
+    AddSteeredFile(fmt::format("size{}", size), size);
   Mount();
   for (const auto& entry : std::filesystem::directory_iterator(mountpoint_)) {
     const Descriptor file(entry.path(), O_RDONLY);
@@ -54,7 +55,7 @@ TEST_F(MountTest, ServesRandomRanges) {
   Mount();
   const Descriptor file(Path("file"), O_RDONLY);
   const unsigned seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
+  SCOPED_TRACE(fmt::format("seed {}", seed));
   std::mt19937_64 random(seed);
   for (int i = 0; i < 300; ++i) {
     const uint64_t offset = random() % (kOddSize + 1000);
@@ -125,7 +126,7 @@ TEST_F(MountTest, ManyThreadsFaultAndReadWhileAnotherLists) {
   constexpr uint64_t kSize = 24 * 1_MiB + 77;
   AddSteeredFile("file", kSize);
   for (int i = 0; i < 200; ++i)
-    ASSERT_TRUE(source_.tree.AddFile("folder/" + std::to_string(i), MakeTextFile("x"), kTime));
+    ASSERT_TRUE(source_.tree.AddFile(fmt::format("folder/{}", i), MakeTextFile("x"), kTime));
   Mount();
   const Descriptor file(Path("file"), O_RDONLY);
   const Mapping mapping(file, kSize, PROT_READ, MAP_SHARED);

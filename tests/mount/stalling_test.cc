@@ -1,4 +1,5 @@
 // A source that stalls delays the files that need it and nothing else, however many readers wait for it.
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -97,14 +98,14 @@ TEST_F(StallingTest, ManyStalledFilesLeaveOneThreadForEachOther) {
   constexpr int kStalledFiles = 20;
   std::vector<SharedMemory<Steering>> stalled;
   for (int i = 0; i < kStalledFiles; ++i)
-    stalled.push_back(AddSteeredFile("stalled" + std::to_string(i), kSize));
+    stalled.push_back(AddSteeredFile(fmt::format("stalled{}", i), kSize));
   AddSteeredFile("fine", kSize);
   ASSERT_TRUE(source_.tree.AddFile("config.json", MakeTextFile("{}"), kTime));
   Mount({.threads = 2});
   for (auto& one : stalled) one->is_stalled = true;
   std::vector<std::unique_ptr<Waiters>> waiters;
   for (int i = 0; i < kStalledFiles; ++i)
-    waiters.push_back(std::make_unique<Waiters>(Path("stalled" + std::to_string(i)), 6));
+    waiters.push_back(std::make_unique<Waiters>(Path(fmt::format("stalled{}", i)), 6));
   ASSERT_TRUE(
       Eventually([&] { return std::ranges::all_of(stalled, [](auto& one) { return one->running >= 1; }); }));
   ExpectAllElseAnswers("fine");

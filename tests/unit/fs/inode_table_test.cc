@@ -1,5 +1,6 @@
 #include "fs/inode_table.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -118,7 +119,7 @@ TEST(InodeTable, GroupsFilesByWhatTheyWaitFor) {
 
 TEST(InodeTable, GroupsAreBoundedHoweverManySourcesThereAre) {
   VirtualTree tree;
-  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(tree.AddFile("f" + std::to_string(i), WaitingFile(1), 0));
+  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(tree.AddFile(fmt::format("f{}", i), WaitingFile(1), 0));
   const InodeTable table(tree, kOwner);
   EXPECT_EQ(table.wait_group_count(), kWaitGroupsMax);
   for (NodeId id = 1; id < tree.size(); ++id)
