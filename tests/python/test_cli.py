@@ -528,6 +528,14 @@ def test_manifest_follows_its_schema(name, source, mountpoint, weightfs):
     jsonschema.validate(manifest, json.loads((docs / "manifest.schema.json").read_text()))
 
 
+def test_status_follows_its_schema(source, mountpoint, weightfs):
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    path, _ = checkpoints.CASES["zip_views"].write(source)
+    with weightfs.mount(path, mountpoint):
+        status = json.loads((mountpoint / ".weightfs" / "status.json").read_text())
+    jsonschema.validate(status, json.loads((docs / "status.schema.json").read_text()))
+
+
 def test_manifest_ranges_point_at_the_bytes(source, mountpoint, weightfs):
     """Each contiguous, uncast tensor can be cut out of the source with the manifest alone."""
     path, tensors = checkpoints.CASES["zip_views"].write(source)
