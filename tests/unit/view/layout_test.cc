@@ -115,6 +115,7 @@ TEST(LayoutTest, DiffersByOffsetAndUnit) {
   EXPECT_NE(a, *Layout::Contiguous(6, 2, 2));
   EXPECT_NE(a, *Layout::Contiguous(6, 4, 0));
   EXPECT_EQ(*Layout::Contiguous(0, 4, 0), *Layout::Contiguous(0, 4, 8));
+  EXPECT_EQ(*Layout::Contiguous(1, 4, 8), *Layout::Strided(Numbers{1, 1}, Numbers{7, 0}, 2, 4, 12, {}));
   EXPECT_NE(*Layout::Contiguous(0, 4, 0), *Layout::Contiguous(0, 2, 0));
 }
 
