@@ -58,11 +58,11 @@ Result<FileFormat> DetectTar(const RandomAccessFile& file) {
     return Fail(ErrorCode::kUnsupported,
                 fmt::format("{}: a NeMo archive (.nemo); expected a checkpoint file", file.name()),
                 "unpack it (tar xf FILE) and use its model_weights.ckpt");
-  return Fail(
-      ErrorCode::kUnsupported,
-      fmt::format("{}: a tar archive without the members of a torch checkpoint (storages, tensors, pickle)",
-                  file.name()),
-      "if the checkpoint is inside the archive, unpack it first");
+  return Fail(ErrorCode::kUnsupported,
+              fmt::format("{}: a tar archive without the members of a torch checkpoint; expected storages, "
+                          "tensors and pickle",
+                          file.name()),
+              "if the checkpoint is inside the archive, unpack it first");
 }
 
 }  // namespace

@@ -77,8 +77,10 @@ Result<Layout> Layout::Strided(std::span<const uint64_t> shape, std::span<const 
   if (!last || *last >= storage_units)
     return Fail(
         ErrorCode::kCorrupt,
-        fmt::format("{} reaches past its storage of {} bytes{}", Numbers(shape, strides, offset, unit_bytes),
-                    storage_bytes, last ? fmt::format("; the last element is number {}", *last) : ""));
+        fmt::format(
+            "{} reaches past its storage of {} bytes; the last element is number {}; expected below {}",
+            Numbers(shape, strides, offset, unit_bytes), storage_bytes,
+            last ? fmt::to_string(*last) : "2^64 or more", storage_units));
   const std::optional<uint64_t> unit_count = CheckedProduct(shape);
   const std::optional<uint64_t> size_bytes =
       unit_count ? CheckedMultiply(*unit_count, unit_bytes) : std::nullopt;

@@ -520,12 +520,13 @@ def test_json_follows_its_schema(schema, command, name, source, weightfs):
 
 
 @pytest.mark.parametrize("name", ["zip_views", "unicode_names"])
-def test_manifest_follows_its_schema(name, source, mountpoint, weightfs):
+def test_files_of_the_hidden_folder_follow_their_schemas(name, source, mountpoint, weightfs):
     docs = Path(__file__).resolve().parents[2] / "docs"
     path, _ = checkpoints.CASES[name].write(source)
     with weightfs.mount(path, mountpoint, "--dtype", "bf16"):
-        manifest = json.loads((mountpoint / ".weightfs" / "manifest.json").read_text())
-    jsonschema.validate(manifest, json.loads((docs / "manifest.schema.json").read_text()))
+        for kind in ("manifest", "status"):
+            found = json.loads((mountpoint / ".weightfs" / f"{kind}.json").read_text())
+            jsonschema.validate(found, json.loads((docs / f"{kind}.schema.json").read_text()))
 
 
 def test_status_follows_its_schema(source, mountpoint, weightfs):

@@ -167,7 +167,8 @@ class LegacyStorages final : public StorageSource {
 
   std::unexpected<Error> CutOff(const Root& root, uint64_t offset_bytes, uint64_t wanted) const {
     return Fail(ErrorCode::kCorrupt,
-                fmt::format("{}: storage {} needs {} bytes at offset {}, the file has {}; is it cut off?",
+                fmt::format("{}: storage {} needs {} bytes at offset {}; expected them within the {} of the "
+                            "file: is it cut off?",
                             file(), Quoted(root.id.key), wanted, offset_bytes, file_->size_bytes()));
   }
 

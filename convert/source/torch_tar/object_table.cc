@@ -57,10 +57,12 @@ class TarObjects::Cursor {
   Result<ByteRange> Skip(uint64_t count) {
     const std::optional<ByteRange> range = CheckedRange(offset_bytes_, count, member_.size_bytes());
     if (!range)
-      return Fail(ErrorCode::kCorrupt,
-                  fmt::format("{}: offset {}: {} bytes are needed, the member has {}; is the file "
-                              "cut off?",
-                              member_.name(), offset_bytes_, count, member_.size_bytes()));
+      return Fail(
+          ErrorCode::kCorrupt,
+          fmt::format(
+              "{}: offset {}: {} bytes are needed; expected them within the {} of the member: is the file "
+              "cut off?",
+              member_.name(), offset_bytes_, count, member_.size_bytes()));
     offset_bytes_ = range->end;
     return *range;
   }

@@ -119,7 +119,9 @@ class Walker {
       const std::optional<ByteRange> data =
           CheckedRange(data_offset, has_data ? size : 0, file_.size_bytes());
       if (!data)
-        return Corrupt(fmt::format("a member of {} bytes reaches past the end; is the file cut off?", size));
+        return Corrupt(fmt::format(
+            "a member of {} bytes reaches past the end; expected it in the file: is the file cut off?",
+            size));
       if (extends) WEIGHTFS_CHECK(ReadExtension(type, *data, extension));
       const uint64_t next = std::min(AlignUp(data->end, kBlockBytes), file_.size_bytes());
       if (!extends) {

@@ -189,9 +189,9 @@ Status ZipDirectory::AddMember(const RandomAccessFile& file, std::string_view re
   const auto header =
       CheckedRange(member.header_offset_bytes, kLocalHeaderBytes + name.size(), directory_offset_bytes);
   if (!header || !CheckedRange(header->end, member.compressed_bytes, directory_offset_bytes))
-    return corrupt(
-        fmt::format("{} bytes from offset {} reach past the data, which ends at {}; is the file cut off?",
-                    member.compressed_bytes, member.header_offset_bytes, directory_offset_bytes));
+    return corrupt(fmt::format(
+        "{} bytes from offset {} reach past the data; expected an end by {}: is the file cut off?",
+        member.compressed_bytes, member.header_offset_bytes, directory_offset_bytes));
   member.name_offset = static_cast<uint32_t>(names_.size());
   names_ += name;
   members_.push_back(member);

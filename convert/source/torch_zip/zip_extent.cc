@@ -71,8 +71,9 @@ Result<ZipExtent> FindZipExtent(const RandomAccessFile& file) {
   const size_t found =
       tail_bytes < kEndBytes ? std::string::npos : tail.rfind(kEndSignature, tail_bytes - kEndBytes);
   if (found == std::string::npos)
-    return corrupt(fmt::format("no zip end record in the last {} of {} bytes; is the file cut off?",
-                               tail_bytes, file_bytes));
+    return corrupt(
+        fmt::format("no zip end record in the last {} of {} bytes; expected one: is the file cut off?",
+                    tail_bytes, file_bytes));
   const std::string_view record = std::string_view(tail).substr(found);
   const uint64_t end_offset = tail_offset + found;
   if (kEndBytes + Load16(record, 20) != record.size())
