@@ -7,6 +7,7 @@
 
 #include "convert/base/bytes.h"
 #include "convert/source/torch/rebuild.h"
+#include "convert/source/torch/tensor_form.h"
 
 namespace weightfs {
 namespace {
@@ -63,9 +64,11 @@ BranchCursor::BranchCursor(const Node& branch) : branch_(&branch) {
     if (mapping != nullptr) sections_[i] = MappingPairs(*mapping);
     kinds_[i] = kSections[i].second;
   }
+  overhead_ = MappingPairs(state).size();
   if (NodePtr names = state.Find("_non_persistent_buffers_set"); names != nullptr)
     for (NodePtr name : Items(*names))
       if (name->Is(Kind::kString)) non_persistent_.insert(name->text());
+  overhead_ += non_persistent_.size();
 }
 
 std::optional<BranchEntry> BranchCursor::Next() {

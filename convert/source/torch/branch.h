@@ -42,6 +42,8 @@ class BranchCursor {
   explicit BranchCursor(const pickle::Node& branch);
 
   pickle::NodePtr branch() const { return branch_; }
+  /// Values that were looked at to begin: attributes of a module and names of its buffers.
+  size_t overhead() const { return overhead_; }
   /// The next entry, or nothing after the last.
   std::optional<BranchEntry> Next();
 
@@ -50,6 +52,7 @@ class BranchCursor {
   NodePairs sections_[3];
   EntryKind kinds_[3] = {EntryKind::kMember, EntryKind::kMember, EntryKind::kMember};
   std::set<std::string_view> non_persistent_;
+  size_t overhead_ = 0;
   size_t section_ = 0;
   size_t index_ = 0;
 };

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "convert/source/torch/rebuild.h"
+#include "convert/source/torch/tensor_form.h"
 #include "convert/source/utf8.h"
 
 namespace weightfs {

@@ -68,8 +68,7 @@ WrapperSubclass InspectWrapperSubclass(NodeItems arguments) {
     if (last != "Replicate" && last != "Shard" && last != "_StridedShard") return result;
   }
   if (!HasSizes(*local, *shell[2])) return result;
-  result.local = local;
-  return result;
+  return {local, {}};
 }
 
 }  // namespace weightfs

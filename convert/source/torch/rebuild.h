@@ -22,9 +22,6 @@ struct RebuiltTensor {
   std::string unsupported_reason;  ///< Names the type; empty with a view.
 };
 
-/// True when `node` is something that torch would make a tensor of, kinds that are not served included.
-bool IsTensor(const pickle::Node& node, const StorageSource& storages);
-
 /// The bytes of the tensor as the pickle states them, for listings; 0 when it does not say. Saturates.
 uint64_t StatedSizeBytes(const pickle::Node& node, const StorageSource& storages);
 

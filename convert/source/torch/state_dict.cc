@@ -11,6 +11,7 @@
 #include "convert/source/torch/branch.h"
 #include "convert/source/torch/choose.h"
 #include "convert/source/torch/rebuild.h"
+#include "convert/source/torch/tensor_form.h"
 #include "convert/source/utf8.h"
 
 namespace weightfs {
@@ -22,10 +23,14 @@ using pickle::NodePtr;
 
 // Every entry that is not shared takes at least 4 bytes of pickle, so the second term is what an honest file
 // can have; the first leaves room for modules that occur in several places.
-constexpr uint64_t kSharedEntriesMax = 128 << 10;
+constexpr uint64_t kSharedEntriesMax = 64 << 10;
 constexpr uint64_t kPickleBytesPerEntry = 4;
+/// Looking at an attribute of a module costs this part of an entry.
+constexpr uint64_t kAttributesPerEntry = 64;
 constexpr uint64_t kNameBytesMin = 16_MiB;
 constexpr uint64_t kNameBytesPerPickleByte = 16;
+
+uint64_t EntriesMax(uint64_t pickle_bytes) { return kSharedEntriesMax + pickle_bytes / kPickleBytesPerEntry; }
 
 /// Turns one branch into tensors, left-out values and unsupported tensors.
 class Flattener {
@@ -35,7 +40,7 @@ class Flattener {
       : census_(census),
         storages_(storages),
         limits_(limits),
-        entries_left_(kSharedEntriesMax + pickle_bytes / kPickleBytesPerEntry),
+        entries_left_(EntriesMax(pickle_bytes)),
         name_bytes_left_(std::min(limits.emitted_header_bytes_max,
                                   kNameBytesMin + kNameBytesPerPickleByte * pickle_bytes)),
         checkpoint_(checkpoint) {}
@@ -95,6 +100,7 @@ class Flattener {
                   fmt::format("the mapping at {} contains itself",
                               Quoted(name_.substr(0, std::max<size_t>(prefix_bytes, 1) - 1))));
     stack_.push_back({BranchCursor(branch), prefix_bytes});
+    WEIGHTFS_CHECK(SpendEntries(stack_.back().cursor.overhead() / kAttributesPerEntry));
     const BranchInfo* info = census_.Find(branch);
     return info->tensor_attributes ? ListTensorAttributes(branch) : Status();
   }
@@ -102,7 +108,6 @@ class Flattener {
   /// Tensors that are plain attributes of a module are no part of its state dict.
   Status ListTensorAttributes(const Node& module) {
     const NodePairs attributes = MappingPairs(*CallOf(module).state);
-    WEIGHTFS_CHECK(SpendEntries(attributes.size() / 8 + 1));
     for (const auto [key, value] : attributes) {
       if (!IsTensor(*value, storages_)) continue;
       std::string name = name_ + KeyText(*key).value_or(fmt::format("<{}>", ClassName(*key)));
@@ -136,6 +141,7 @@ class Flattener {
     if (info == nullptr) return LeaveOut(name_, DescribeNode(value, census_, storages_));
     if (info->tensors == 0 && !info->cyclic && !of_module)
       return LeaveOut(name_, DescribeNode(value, census_, storages_));
+    WEIGHTFS_CHECK(SpendNameBytes(key->size()));
     name_ += '.';
     return Enter(value, name_.size());
   }
@@ -200,7 +206,7 @@ Result<Checkpoint> Read(const Node& root, uint64_t pickle_bytes, StorageSource& 
                ChooseStateDict(root, census, storages, context.weights_key_path));
   Checkpoint checkpoint;
   const BranchInfo& info = *census.Find(*choice.chosen());
-  checkpoint.tensors.reserve(std::min(info.tensors, pickle_bytes / 16));
+  checkpoint.tensors.reserve(std::min(info.tensors, EntriesMax(pickle_bytes)));
   Flattener flattener(census, storages, context.limits, pickle_bytes, checkpoint);
   WEIGHTFS_CHECK(flattener.ListSiblings(choice));
   WEIGHTFS_CHECK(flattener.Run(*choice.chosen(), choice.path));

@@ -49,15 +49,15 @@ def directory_cases(case):
 def member_cases(case):
     case("duplicate-member.pt", zip_file(members() + [Member("a/data/0", b"x" * 16)]), "differ by more than case")
     case("duplicate-but-for-case.pt", zip_file(members() + [Member("a/DATA.pkl", PICKLE)]), "'a/DATA.pkl'")
-    case("overlapping-members.pt", zip_file(members() + [Member("a/version", b"3\n", offset=45)]), "'a/version'")
+    case("overlapping-members.pt", zip_file(members() + [Member("a/version", b"3\n", offset=45)]), "overlap what begins at 45")
     case("same-bytes-twice.pt", zip_file(members() + [Member("a/data/1", bytes(16), offset=0)]), "overlap")
     case("member-past-end.pt", zip_file(members(size=10**6, packed=10**6)), "reach past the data")
     case("offset-past-end.pt", zip_file(members(offset=10**6)), "reach past the data")
-    case("offset-into-data.pt", zip_file(members(offset=3)), "no local header")
+    case("offset-into-data.pt", zip_file(members(offset=3)), "overlap what begins at 3")
     case("local-signature.pt", zip_file(members(local_signature=b"PK\3\5")), "no local header")
     case("local-name-differs.pt", zip_file([Member("a/data.pkl", PICKLE, local_name=b"a/datap.kl")] + members()[1:]),
          "the local header names 'a/datap.kl'")
-    case("local-name-shorter.pt", zip_file(members(local_name=b"a/data/")), "the local header names")
+    case("local-name-shorter.pt", zip_file(members(local_name=b"a/data/")), "reach past the data")
     case("local-extra-too-long.pt", zip_file(members(local_extra=60000)), "overlap")
     case("local-method-differs.pt", zip_file(members(local_method=8)), "method 8 in the local header")
     case("local-flags-differ.pt", zip_file(members(local_flags=0x801)), "flags 0x0801")
