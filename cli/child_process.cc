@@ -75,6 +75,7 @@ std::string ReplaceBraces(std::string word, const std::string& mountpoint) {
 Result<int> RunChild(const std::vector<std::string>& words, const std::string& mountpoint) {
   if (setenv("WEIGHTFS_MOUNT", mountpoint.c_str(), 1) != 0) return FailIo(errno, "WEIGHTFS_MOUNT");
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   int report[2];

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -80,8 +79,9 @@ MachineCheck CheckKernel() {
   MachineCheck check{.name = "kernel"};
   utsname name = {};
   uname(&name);
-  int major = 0, minor = 0;
-  std::sscanf(name.release, "%d.%d", &major, &minor);
+  char* dot = nullptr;
+  const long major = std::strtol(name.release, &dot, 10);
+  const long minor = *dot == '.' ? std::strtol(dot + 1, nullptr, 10) : 0;
   check.ok = major > 6 || (major == 6 && minor >= 5);
   check.finding = fmt::format("{}, {} cachestat", name.release, check.ok ? "with" : "without");
   if (check.ok) return check;
