@@ -56,8 +56,12 @@ def private_devices(with_fuse: bool = True) -> Iterator[tuple[Path, list[str]]]:
             os.mknod(folder / node, stat.S_IFCHR, os.makedev(major, minor))
             (folder / node).chmod(0o666)
         (folder / "fd").symlink_to("/proc/self/fd")
-        yield folder, ["unshare", "--mount", "--propagation", "private", "sh", "-c",
-                       f'mount --bind {folder} /dev && exec "$@"', "sh"]
+        # In a chroot whose root is no mountpoint, only /dev itself can be cut off from the other namespaces.
+        script = f"""
+            mount --make-rprivate / 2>/dev/null || mount --make-private /dev || exit 99
+            mount --bind {folder} /dev && exec "$@"
+        """
+        yield folder, ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", script, "sh"]
 
 
 class Weightfs:
