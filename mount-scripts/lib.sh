@@ -13,8 +13,8 @@ die() {
 # now: seconds since the epoch, with milliseconds.
 now() { date +%s.%3N; }
 
-# elapsed SINCE: seconds since `now` said SINCE, one decimal.
-elapsed() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", b - a }'; }
+# elapsed SINCE: seconds since `now` said SINCE, two decimals.
+elapsed() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.2f", b - a }'; }
 
 # step TITLE COMMAND...: says what begins, runs it, says how many seconds it took. Fails as COMMAND does.
 step() {
