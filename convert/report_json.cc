@@ -19,11 +19,11 @@ class JsonWriter {
   void Close(char bracket) { text_ += bracket, first_ = false; }
   void Key(std::string_view key) {
     Separate();
-    text_ += JsonString(key);
+    AppendJsonString(key, text_);
     text_ += ':';
     first_ = true;
   }
-  void String(std::string_view value) { Separate(), text_ += JsonString(value); }
+  void String(std::string_view value) { Separate(), AppendJsonString(value, text_); }
   void Number(uint64_t value) { Separate(), fmt::format_to(std::back_inserter(text_), "{}", value); }
   void Bool(bool value) { Separate(), text_ += value ? "true" : "false"; }
   void NewLine() { Separate(), text_ += '\n', first_ = true; }

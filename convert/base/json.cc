@@ -300,41 +300,31 @@ Status ParseJsonEvents(std::string_view text, std::string_view name, const JsonO
   }
 }
 
+void AppendJsonString(std::string_view utf8, std::string& text) {
+  text.push_back('"');
+  size_t begin = 0;  // of the bytes that stand for themselves and are not appended yet
+  for (size_t i = 0; i < utf8.size(); ++i) {
+    const char c = utf8[i];
+    if (static_cast<unsigned char>(c) >= 0x20 && c != '"' && c != '\\') [[likely]]
+      continue;
+    text.append(utf8, begin, i - begin);
+    begin = i + 1;
+    constexpr std::string_view kEscaped = "\"\\\b\f\n\r\t";
+    constexpr std::string_view kLetters = "\"\\bfnrt";
+    if (const size_t letter = kEscaped.find(c); letter != kEscaped.npos) {
+      text.append({'\\', kLetters[letter]});
+    } else {
+      fmt::format_to(std::back_inserter(text), "\\u{:04x}", static_cast<unsigned>(c));
+    }
+  }
+  text.append(utf8, begin);
+  text.push_back('"');
+}
+
 std::string JsonString(std::string_view utf8) {
   std::string literal;
   literal.reserve(utf8.size() + 2);
-  literal.push_back('"');
-  for (const char c : utf8) {
-    switch (c) {
-      case '"':
-        literal.append("\\\"");
-        break;
-      case '\\':
-        literal.append("\\\\");
-        break;
-      case '\b':
-        literal.append("\\b");
-        break;
-      case '\f':
-        literal.append("\\f");
-        break;
-      case '\n':
-        literal.append("\\n");
-        break;
-      case '\r':
-        literal.append("\\r");
-        break;
-      case '\t':
-        literal.append("\\t");
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20)
-          literal.append(fmt::format("\\u{:04x}", static_cast<unsigned>(c)));
-        else
-          literal.push_back(c);
-    }
-  }
-  literal.push_back('"');
+  AppendJsonString(utf8, literal);
   return literal;
 }
 

@@ -77,4 +77,7 @@ Result<nlohmann::ordered_json> ParseJson(std::string_view text, std::string_view
 /// \t`, other control characters below 0x20 as `\u00xx` in lower case; every other byte as it is.
 std::string JsonString(std::string_view utf8);
 
+/// Appends `JsonString(utf8)` to `text`.
+void AppendJsonString(std::string_view utf8, std::string& text);
+
 }  // namespace weightfs

@@ -178,5 +178,16 @@ TEST(Open, MergesShardsAndSplitsThemAgain) {
   EXPECT_THAT(opened.error().message, HasSubstr("model-00002-of-00002.safetensors"));
 }
 
+TEST(Open, JoinsNumberedShardsWithoutAnIndex) {
+  TempDir dir;
+  WriteFile(dir / "model-00001-of-00002.safetensors", WriteSafetensors({{"b", "F16", 3, kHalves}}));
+  WriteFile(dir / "model-00002-of-00002.safetensors", WriteSafetensors({{"a", "F32", 2, kFloats}}));
+  const Result<OpenedSource> opened = Open(dir.path(), {});
+  ASSERT_TRUE(opened) << opened.error().message;
+  EXPECT_EQ(opened->report.tensors.size(), 2u);
+  EXPECT_FALSE(opened->report.sets.at(0).passed_through);
+  EXPECT_NE(opened->tree.FindPath("model.safetensors"), kNoNode);
+}
+
 }  // namespace
 }  // namespace weightfs
