@@ -194,7 +194,7 @@ stage_sanitizers() {
 }
 
 stage_fuzz() {
-  configure_and_build fuzz || return
+  configure_and_build asan-ubsan || return
   local target name status=0 scratch
   scratch=$(mktemp --directory)
   while read -r target; do
@@ -203,7 +203,7 @@ stage_fuzz() {
     # New inputs go to the scratch folder; the seed corpus is read, never written.
     one_test "$name" "$target" -max_total_time=5 -rss_limit_mb=2048 -timeout=10 -artifact_prefix="$logs/" \
       "$scratch/$name" "tests/fuzz/corpus/$name" </dev/null || status=1
-  done < <(find build/fuzz/tests/fuzz -maxdepth 1 -type f -executable | sort)
+  done < <(find build/asan-ubsan/tests/fuzz -maxdepth 1 -type f -executable | sort)
   rm -rf "$scratch"
   return "$status"
 }
