@@ -11,10 +11,6 @@
 
 namespace weightfs {
 
-std::string JoinPath(std::string_view folder, std::string_view name) {
-  return folder.empty() ? std::string(name) : fmt::format("{}/{}", folder, name);
-}
-
 Result<OpenedSource> Opening::Run() {
   opened_.cache = cache_;
   opened_.report.dtype = options_.dtype ? std::string(TorchName(*options_.dtype)) : "keep";

@@ -8,15 +8,13 @@
 #include <string_view>
 #include <vector>
 
+#include "convert/base/relative_path.h"
 #include "convert/convert.h"
 #include "convert/name_filter.h"
 #include "convert/source/huggingface/repository.h"
 #include "convert/source/source_files.h"
 
 namespace weightfs {
-
-/// `name` below `folder`; a relative path, "" is the root.
-std::string JoinPath(std::string_view folder, std::string_view name);
 
 /// A file of the view that is not weights, before config.json is edited.
 struct SideFile {

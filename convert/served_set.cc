@@ -5,16 +5,13 @@
 #include <algorithm>
 #include <span>
 
+#include "convert/base/relative_path.h"
 #include "convert/target/hf/pass_through.h"
 #include "convert/target/hf/safetensors_layout.h"
 #include "convert/target/hf/shard_plan.h"
 
 namespace weightfs {
 namespace {
-
-std::string JoinPath(std::string_view folder, std::string_view name) {
-  return folder.empty() ? std::string(name) : fmt::format("{}/{}", folder, name);
-}
 
 /// Every tensor that no target can carry must have been dropped by the user.
 Status CheckUnsupported(const Checkpoint& checkpoint, const NameFilter& filter,

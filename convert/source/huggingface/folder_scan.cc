@@ -9,6 +9,7 @@
 #include <tuple>
 #include <utility>
 
+#include "convert/base/relative_path.h"
 #include "convert/source/huggingface/classify.h"
 #include "convert/source/huggingface/weight_index.h"
 
@@ -31,10 +32,6 @@ struct Form {
 using Forms = std::array<Form, 2>;
 using SetName = std::pair<std::string, std::string>;  ///< Stem, variant.
 
-std::string Join(std::string_view folder, std::string_view name) {
-  return folder.empty() ? std::string(name) : fmt::format("{}/{}", folder, name);
-}
-
 class FolderScanner {
  public:
   FolderScanner(const std::string& folder, SourceFiles& source, const Limits& limits)
@@ -55,11 +52,11 @@ class FolderScanner {
   }
 
  private:
-  std::string Shown(std::string_view name) const { return Join(source_.name(), Join(folder_, name)); }
+  std::string Shown(std::string_view name) const { return JoinPath(source_.name(), JoinPath(folder_, name)); }
 
   void Sort(const SourceEntry& entry) {
     FileClass file = ClassifyFileName(entry.name);
-    std::string path = Join(folder_, entry.name);
+    std::string path = JoinPath(folder_, entry.name);
     if (file.role == FileRole::kPlain) {
       scan_.files.push_back({std::move(path), entry.size_bytes, entry.mtime_nanoseconds});
       return;
@@ -103,7 +100,7 @@ class FolderScanner {
       WeightSet set = {
           .folder = folder_, .stem = name.first, .variant = name.second, .is_safetensors = is_safetensors};
       auto status = form.single.empty() ? FillShards(form, set) : Result<Found>(Found::kAll);
-      if (!form.single.empty()) set.shards.push_back(Join(folder_, form.single));
+      if (!form.single.empty()) set.shards.push_back(JoinPath(folder_, form.single));
       if (status && *status == Found::kAll) {
         if (passed_over)
           scan_.warnings.push_back(passed_over->message + "; the next form of the weights is served");
@@ -140,10 +137,10 @@ class FolderScanner {
         return;
       }
       ++found;
-      set.shards.push_back(Join(folder_, *file));
+      set.shards.push_back(JoinPath(folder_, *file));
     };
     if (!form.index.empty()) {
-      set.index_path = Join(folder_, form.index);
+      set.index_path = JoinPath(folder_, form.index);
       WEIGHTFS_TRY(const std::string text, source_.ReadSmall(set.index_path, limits_.index_json_bytes_max));
       WEIGHTFS_TRY(const WeightIndex index, ParseWeightIndex(text, Shown(form.index), limits_));
       if (index.shards.empty())
@@ -169,7 +166,7 @@ class FolderScanner {
       for (; next < number && missing_.size() <= kListedNamesMax; ++next)
         missing_.push_back(fmt::format("shard {} of {}", next, count));
       next = number + 1;
-      set.shards.push_back(Join(folder_, name));
+      set.shards.push_back(JoinPath(folder_, name));
     }
     for (; next <= count && missing_.size() <= kListedNamesMax; ++next)
       missing_.push_back(fmt::format("shard {} of {}", next, count));
@@ -183,7 +180,8 @@ class FolderScanner {
 
   Error SayMissing(const Form& form) const {
     for (const std::string& name : missing_)
-      if (const auto link = source_.bad_links().find(Join(folder_, name)); link != source_.bad_links().end())
+      if (const auto link = source_.bad_links().find(JoinPath(folder_, name));
+          link != source_.bad_links().end())
         return Fail(ErrorCode::kUnsupported, link->second).error();
     const size_t shown = std::min(missing_.size(), kListedNamesMax);
     std::string list = fmt::format("{}", fmt::join(missing_.begin(), missing_.begin() + shown, ", "));
@@ -214,7 +212,7 @@ class FolderScanner {
                            : served != served_.end()
                                ? fmt::format("another form of the weights is served: {}", served->second)
                                : "part of weights that cannot be served";
-      scan_.hidden.push_back({Join(folder_, name), std::move(reason)});
+      scan_.hidden.push_back({JoinPath(folder_, name), std::move(reason)});
     }
   }
 

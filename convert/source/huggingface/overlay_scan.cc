@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "convert/base/relative_path.h"
 #include "convert/source/huggingface/classify.h"
 #include "convert/source/huggingface/repository.h"
 
@@ -10,10 +11,6 @@ namespace weightfs {
 namespace {
 
 constexpr size_t kFoldersMax = 100'000;
-
-std::string Join(std::string_view folder, std::string_view name) {
-  return folder.empty() ? std::string(name) : fmt::format("{}/{}", folder, name);
-}
 
 }  // namespace
 
@@ -32,7 +29,7 @@ Result<std::vector<PassThrough>> ScanOverlay(SourceFiles& overlay, const Limits&
     WEIGHTFS_TRY(const std::vector<SourceEntry> entries, overlay.List(folder));
     for (const SourceEntry& entry : entries) {
       if (entry.name.starts_with('.')) continue;
-      std::string path = Join(folder, entry.name);
+      std::string path = JoinPath(folder, entry.name);
       if (entry.is_directory) {
         pending.push_back(std::move(path));
       } else if (ClassifyFileName(entry.name).role == FileRole::kPlain) {

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "convert/base/relative_path.h"
 #include "convert/source/huggingface/folder_scan.h"
 #include "convert/source/huggingface/foreign.h"
 
@@ -29,10 +30,6 @@ struct PendingFolder {
   uint32_t depth = 0;
   bool is_beside_weights = false;  ///< The folder that holds it has weights.
 };
-
-std::string Join(std::string_view folder, std::string_view name) {
-  return folder.empty() ? std::string(name) : fmt::format("{}/{}", folder, name);
-}
 
 /// "a, b, c and 5 more"
 std::string ListNames(const std::vector<std::string>& names) {
@@ -79,7 +76,7 @@ class TreeScan {
       if (!scan.weights.empty())
         repository_.warnings.push_back(
             fmt::format("{}: {}, which is not served; the weight files beside it are",
-                        Shown(Join(folder.path, foreign->entry)), foreign->format));
+                        Shown(JoinPath(folder.path, foreign->entry)), foreign->format));
     }
     for (UnservedModel& model : scan.failed) WEIGHTFS_CHECK(AddUnserved(std::move(model)));
     if (entries.empty()) empty_folders_.push_back(folder.path);
@@ -95,9 +92,9 @@ class TreeScan {
   void PushFolders(const PendingFolder& folder, const std::vector<SourceEntry>& entries, bool has_weights) {
     for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
       if (!entry->is_directory) continue;
-      std::string path = Join(folder.path, entry->name);
+      std::string path = JoinPath(folder.path, entry->name);
       const std::string resolved =
-          entry->link_target.empty() ? Join(folder.chain->resolved, entry->name) : entry->link_target;
+          entry->link_target.empty() ? JoinPath(folder.chain->resolved, entry->name) : entry->link_target;
       if (entry->name.starts_with('.')) {
         repository_.hidden.push_back({std::move(path), "dot-file"});
       } else if (LeadsBack(*folder.chain, resolved)) {
@@ -198,7 +195,7 @@ class TreeScan {
   }
 
   std::string Shown(std::string_view path) const {
-    return path.empty() ? source_.name() : Join(source_.name(), path);
+    return path.empty() ? source_.name() : JoinPath(source_.name(), path);
   }
 
   SourceFiles& source_;
