@@ -210,27 +210,33 @@ stage_fuzz() {
 
 # Run them --------------------------------------------------------------------------------------------------------------
 
-if [ "${#only[@]}" -gt 0 ]; then
-  chosen=("${only[@]}")
-elif [ -n "$fast" ]; then
-  chosen=("${fast_stages[@]}")
-else
-  chosen=("${stages[@]}")
-fi
-
-mkdir -p "$logs"
-trap 'clear_mounts "$weightfs_repo/build"' EXIT
-trap 'exit 130' INT TERM
-begin=$(now)
-for stage in "${chosen[@]}"; do
-  declare -F "stage_$stage" >/dev/null || die "unknown stage '$stage'; expected one of ${stages[*]} pytest-fast"
-  failed_before=$failed
-  if ! step "$stage" "stage_$stage"; then
-    # A stage that failed without a failed test (a build, an install) is a failure itself.
-    if [ "$failed" -eq "$failed_before" ]; then count 0 1; fi
-    # Nothing after these can work without them.
-    case $stage in packages | fuse | build | environments) break ;; esac
+main() {
+  local chosen stage failed_before begin
+  if [ "${#only[@]}" -gt 0 ]; then
+    chosen=("${only[@]}")
+  elif [ -n "$fast" ]; then
+    chosen=("${fast_stages[@]}")
+  else
+    chosen=("${stages[@]}")
   fi
-done
-printf '\n%s s in all\n%d passed, %d failed\n' "$(elapsed "$begin")" "$passed" "$failed"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+
+  mkdir -p "$logs"
+  trap 'clear_mounts "$weightfs_repo/build"' EXIT
+  trap 'exit 130' INT TERM
+  begin=$(now)
+  for stage in "${chosen[@]}"; do
+    declare -F "stage_$stage" >/dev/null || die "unknown stage '$stage'; expected one of ${stages[*]} pytest-fast"
+    failed_before=$failed
+    if ! step "$stage" "stage_$stage"; then
+      # A stage that failed without a failed test (a build, an install) is a failure itself.
+      if [ "$failed" -eq "$failed_before" ]; then count 0 1; fi
+      # Nothing after these can work without them.
+      case $stage in packages | fuse | build | environments) break ;; esac
+    fi
+  done
+  printf '\n%s s in all\n%d passed, %d failed\n' "$(elapsed "$begin")" "$passed" "$failed"
+  [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}
+
+# On one line: this file may change while it runs.
+main; exit
