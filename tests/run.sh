@@ -7,6 +7,7 @@
 #
 # The last line is `N passed, N failed`; the exit status is 0 when nothing failed. Logs: build/test-logs/.
 # Environment: PYTHON, WEIGHTFS_CACHE, WEIGHTFS_PIP_ARGS (see mount-scripts/quickstart.sh), WEIGHTFS_TEST_SEED.
+# shellcheck disable=SC2317 # stages are called by name
 set -uo pipefail
 # shellcheck source-path=SCRIPTDIR source=../mount-scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../mount-scripts/lib.sh"
