@@ -87,7 +87,13 @@ one_test() {
 configure_and_build() {
   local preset=$1 launcher=()
   if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
-  quietly cmake --preset "$preset" "${launcher[@]}" && quietly cmake --build --preset "$preset" --parallel "$jobs"
+  quietly cmake --preset "$preset" "${launcher[@]}" || return
+  if ! cmake --build --preset "$preset" --parallel "$jobs" >"$logs/build-$preset.log" 2>&1; then
+    # The compiler's words, not the list of what went well.
+    grep --extended-regexp --after-context=6 'error:|FAILED:|undefined reference' "$logs/build-$preset.log" |
+      cut --characters=-300 | head -n 60 | sed 's/^/      /'
+    return 1
+  fi
 }
 
 run_ctest() {
