@@ -312,14 +312,16 @@ TEST(LocalFileTest, RunningOutOfDescriptorsNamesTheLimit) {
   WriteFile(dir / "f", PatternBytes(100));
   const auto per_read = Open(dir / "f", SourceIo::kAuto, DescriptorPolicy::kPerRead);
   // The sanitizer looks at a class that it meets for the first time through a pipe, which needs descriptors.
+  std::string got(10, '\0');
   ASSERT_EQ(FailIo(EMFILE, "before").error().error_number, EMFILE);
+  ASSERT_TRUE(per_read->ReadAt(0, std::as_writable_bytes(std::span(got))).has_value());
+  ASSERT_TRUE(LocalFile::Open(dir / "f", "F", {}).has_value());
   rlimit before{};
   getrlimit(RLIMIT_NOFILE, &before);
   const Descriptor next(::dup(0));
   const rlimit none{static_cast<rlim_t>(next.get()), before.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
   const auto file = LocalFile::Open(dir / "f", "F", {});
-  std::string got(10, '\0');
   const Status read = per_read->ReadAt(0, std::as_writable_bytes(std::span(got)));
   ASSERT_EQ(RaiseDescriptorLimit(), before.rlim_max);
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
