@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -70,7 +71,9 @@ uint64_t ReadBlocks(const Settings& settings, int fd, uint64_t begin, uint64_t e
   char* buffer = AlignedBuffer(settings.block_bytes);
   uint64_t total = 0;
   for (uint64_t offset = begin; offset < end;) {
-    const ssize_t n = pread(fd, buffer, std::min<uint64_t>(settings.block_bytes, end - offset), offset);
+    // Whole pages, also at the end of the file: O_DIRECT takes no less.
+    const uint64_t wanted = std::min<uint64_t>(settings.block_bytes, (end - offset + 4095) / 4096 * 4096);
+    const ssize_t n = pread(fd, buffer, wanted, offset);
     if (n <= 0) Die("pread");
     offset += n, total += n;
   }
