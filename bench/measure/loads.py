@@ -61,14 +61,25 @@ def measure(tools, rounds):
                  ".bin": lambda dtype=dtype: _python(LOAD, repository, dtype, "bin")["seconds"],
                  "convert, then load": lambda dtype=dtype: _convert_then_load(tools, repository, dtype)}
         figures[f"{dtype}, cold"] = machine.interleave(rounds, {name: _cold(case) for name, case in cases.items()})
-        warm_cases = {name: case for name, case in cases.items() if name in ("native safetensors", "mount")}
-        figures[f"{dtype}, warm"] = machine.interleave(rounds, warm_cases)
+        warm_cases = {name: _warm(case, files) for name, (case, files) in {
+            "native safetensors": (cases["native safetensors"], [native[dtype] / "model.safetensors"]),
+            "mount": (cases["mount"], [repository / "pytorch_model.bin"])}.items()}
+        figures[f"{dtype}, source cached, fresh mount"] = machine.interleave(rounds, warm_cases)
     return figures
 
 
 def _cold(case):
     def run():
         machine.drop_caches()
+        return case()
+
+    return run
+
+
+def _warm(case, files):
+    def run():
+        for file in files:
+            machine.warm(file)
         return case()
 
     return run
