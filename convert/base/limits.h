@@ -22,6 +22,7 @@ struct Limits {
   /// A tensor that repeats its storage (stride 0) serves at most the larger of these two.
   uint64_t repeated_tensor_bytes_max = 1_GiB;
   uint64_t repeated_tensor_factor_max = 16;
+  uint64_t view_pieces_max = 64u << 10;  ///< Pieces of one view (convert/view/piece_map.h).
   uint64_t zip_members_max = 4u << 20;
   uint64_t zip_directory_bytes_max = 512_MiB;
   uint64_t json_bytes_max = 64_MiB;
