@@ -40,7 +40,10 @@ enum class Function : uint8_t {
   kServedDtype,
   kSame,
   kFile,
-  kSourceName,  // look at the source
+  kSourceName,
+  kStoredAny,
+  kStoredAll,
+  kWrapper,  // up to here they look at the source
   kCeil,
   kFloor,
   kInt,
@@ -59,7 +62,7 @@ enum class Function : uint8_t {
 };
 std::string_view FunctionName(Function function);
 /// Whether the function looks at the source rather than at its arguments alone.
-inline bool LooksAtSource(Function function) { return function <= Function::kSourceName; }
+inline bool LooksAtSource(Function function) { return function <= Function::kWrapper; }
 
 /// What bounds the work of one application of a table.
 struct Budget {
@@ -128,7 +131,7 @@ class Expression {
   std::vector<NameUse> Names() const;
   /// The name that this expression is, and nothing else; nothing when it is more.
   std::optional<std::string> AsPlainName() const;
-  /// Of every source function and `matches` whose pattern is written as text: the pattern.
+  /// The patterns that are written as text: arguments of `any`, `matches` and the like.
   std::vector<std::string> LiteralPatterns() const;
 
  private:

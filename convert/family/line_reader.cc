@@ -89,6 +89,59 @@ Result<std::vector<LocalSize>> SchemaReader::ReadSizes(const JsonNode& node) con
   return sizes;
 }
 
+Result<SourceTerm> SchemaReader::ReadSourceTerm(const JsonNode& node) const {
+  SourceTerm term;
+  if (!node.Is(Kind::kObject)) {
+    WEIGHTFS_TRY(term.name, ReadTemplate(node));
+    return term;
+  }
+  WEIGHTFS_CHECK(document_.ExpectKeys(node, {"from", "do", "at"}));
+  const JsonNode* from = node.Find("from");
+  const JsonNode* text = node.Find("do");
+  if (from == nullptr || text == nullptr) return At(node).Fail("expected the keys from and do");
+  WEIGHTFS_TRY(term.name, ReadTemplate(*from));
+  WEIGHTFS_TRY(term.steps, ReadSteps(*text, node.Find("at")));
+  return term;
+}
+
+Status SchemaReader::ReadSources(const JsonNode& from, const JsonNode* join, RearrangementLine& line) const {
+  if (!from.Is(Kind::kArray)) {
+    if (join != nullptr) return At(*join).Fail("join beside a single source; expected a list in from");
+    line.from.emplace_back();
+    WEIGHTFS_TRY(line.from.back().name, ReadTemplate(from));
+    return {};
+  }
+  constexpr size_t kSourcesMax = 4096;
+  if (from.items.empty() || from.items.size() > kSourcesMax)
+    return At(from).Fail(fmt::format("{} sources; expected 1 to {}", from.items.size(), kSourcesMax));
+  for (const JsonNode* item : from.items) {
+    WEIGHTFS_TRY(line.from.emplace_back(), ReadSourceTerm(*item));
+  }
+  if (join == nullptr)
+    return At(from).Fail("a list of sources without the key join; expected a dimension or \"stack\"");
+  const bool is_axis = join->Is(Kind::kInteger) && join->integer >= 0 && join->integer < 64;
+  if (!is_axis && !(join->Is(Kind::kString) && join->text == "stack"))
+    return At(*join).Fail("expected a dimension, counted from 0, or \"stack\"");
+  line.is_joined = true;
+  if (is_axis) line.join_axis = static_cast<uint64_t>(join->integer);
+  return {};
+}
+
+/// What is joined is taken whole, and marked where it is read.
+Status SchemaReader::CheckJoined(const JsonNode& node, const RearrangementLine& line) const {
+  if (!line.is_joined) return {};
+  for (const Step& step : line.steps)
+    if (!step.at.empty())
+      return At(node).Fail(
+          "at beside join",
+          "Take what is wanted before it is joined: {\"from\": ..., \"do\": ..., \"at\": ...} in from.");
+  const bool has_mark = line.steps[0].arrangement.join != PartsJoin::kReplicated;
+  for (const SourceTerm& term : line.from)
+    if (has_mark && !term.steps.empty())
+      return At(node).Fail("marks in do, and sources with a do of their own; expected marks in those");
+  return {};
+}
+
 Result<RearrangementLine> SchemaReader::ReadRearrangement(const JsonNode& node) const {
   WEIGHTFS_CHECK(document_.ExpectKeys(
       node, {"for", "to", "from", "join", "do", "at", "with", "when", "scale", "add", "trims"}));
@@ -98,25 +151,9 @@ Result<RearrangementLine> SchemaReader::ReadRearrangement(const JsonNode& node) 
   if (node.Find("to") == nullptr || from == nullptr || text == nullptr)
     return At(node).Fail("expected the keys to, from and do",
                          "Or fill, drop or keep, for lines of another kind.");
-  const JsonNode* join = node.Find("join");
-  if (from->Is(Kind::kArray)) {
-    constexpr size_t kSourcesMax = 4096;
-    if (from->items.empty() || from->items.size() > kSourcesMax)
-      return At(*from).Fail(fmt::format("{} sources; expected 1 to {}", from->items.size(), kSourcesMax));
-    for (const JsonNode* item : from->items) {
-      WEIGHTFS_TRY(line.from.emplace_back(), ReadTemplate(*item));
-    }
-    if (join == nullptr)
-      return At(*from).Fail("a list of sources without the key join; expected a dimension or \"stack\"");
-    const bool is_axis = join->Is(Kind::kInteger) && join->integer >= 0 && join->integer < 64;
-    if (!is_axis && !(join->Is(Kind::kString) && join->text == "stack"))
-      return At(*join).Fail("expected a dimension, counted from 0, or \"stack\"");
-    if (is_axis) line.join_axis = static_cast<uint64_t>(join->integer);
-  } else {
-    if (join != nullptr) return At(*join).Fail("join beside a single source; expected a list in from");
-    WEIGHTFS_TRY(line.from.emplace_back(), ReadTemplate(*from));
-  }
+  WEIGHTFS_CHECK(ReadSources(*from, node.Find("join"), line));
   WEIGHTFS_TRY(line.steps, ReadSteps(*text, node.Find("at")));
+  WEIGHTFS_CHECK(CheckJoined(node, line));
   for (const Step& step : line.steps)
     line.text += (line.text.empty() ? "" : ", then ") + step.arrangement.text;
   if (const JsonNode* scale = node.Find("scale")) {

@@ -45,6 +45,9 @@ class SchemaReader {
  private:
   Result<Indices> ReadIndexGroup(const JsonNode& node) const;
   Result<RearrangementLine> ReadRearrangement(const JsonNode& node) const;
+  Result<SourceTerm> ReadSourceTerm(const JsonNode& node) const;
+  Status ReadSources(const JsonNode& from, const JsonNode* join, RearrangementLine& line) const;
+  Status CheckJoined(const JsonNode& node, const RearrangementLine& line) const;
   Result<std::vector<Step>> ReadSteps(const JsonNode& node, const JsonNode* at) const;
   Result<Step> ReadStep(const JsonNode& text, const JsonNode* at, bool is_first) const;
   Result<AxisIndices> ReadAxisIndices(const JsonNode& node) const;

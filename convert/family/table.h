@@ -25,8 +25,11 @@ struct PlacedExpression {
   Place place;
 
   const std::string& text() const { return expression.text(); }
-  /// The failure of its evaluation: with the place.
+  /// The failure of its evaluation, with the place unless it has one.
   std::unexpected<Error> Explain(Error error) const;
+  Result<Value> Evaluate(Environment& environment) const;
+  Result<bool> EvaluateCondition(Environment& environment) const;
+  Result<std::string> EvaluateText(Environment& environment) const;
 };
 
 /// A pattern for whole names.
@@ -57,12 +60,19 @@ struct LocalSize {
   std::optional<Expression> size;  ///< The expression, when the template fills nothing in.
 };
 
+/// One source of a line.
+struct SourceTerm {
+  PlacedExpression name;    ///< A template.
+  std::vector<Step> steps;  ///< Done to it before several are joined; often none.
+};
+
 /// What a line does.
 struct RearrangementLine {
-  std::vector<PlacedExpression> from;
-  std::optional<uint64_t> join_axis;  ///< Of several sources; nothing: stacked.
-  std::vector<Step> steps;
-  std::string text;  ///< Of the steps, for people.
+  std::vector<SourceTerm> from;
+  bool is_joined = false;             ///< `from` is a list.
+  std::optional<uint64_t> join_axis;  ///< Of the list; nothing: stacked.
+  std::vector<Step> steps;            ///< Done to the source, or to what was joined.
+  std::string text;                   ///< Of the steps, for people.
   std::optional<double> scale, add;
   std::string trims;  ///< Empty: every element must be read.
 };

@@ -77,7 +77,10 @@ class TableChecker {
     }
     if (line.to) WEIGHTFS_CHECK(Expect(*line.to, locals));
     if (const auto* rearrangement = std::get_if<RearrangementLine>(&line.kind)) {
-      for (const PlacedExpression& from : rearrangement->from) WEIGHTFS_CHECK(Expect(from, locals));
+      for (const SourceTerm& term : rearrangement->from) {
+        WEIGHTFS_CHECK(Expect(term.name, locals));
+        for (const Step& step : term.steps) WEIGHTFS_CHECK(CheckStep(line, step, locals));
+      }
       for (const Step& step : rearrangement->steps) WEIGHTFS_CHECK(CheckStep(line, step, locals));
     } else if (const auto* fill = std::get_if<FillLine>(&line.kind)) {
       for (const PlacedExpression& extent : fill->shape) WEIGHTFS_CHECK(Expect(extent, locals));
