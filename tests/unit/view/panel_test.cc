@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "convert/view/algebra.h"
+#include "convert/view/amplification.h"
 #include "convert/view/virtual_file.h"
 #include "tests/support/dense_view.h"
 #include "tests/support/faulty_file.h"
@@ -103,6 +104,37 @@ TEST(PanelTest, APermutationOfRowsReadsItsSourceOnce) {
   const VirtualFilePtr file = Serve(Transpose(heads, 1, 2).value(), Limits{}.cache_bytes);
   const uint64_t served = ReadThrough(*file, 1_MiB);
   EXPECT_LE(Amplification(matrix.file->bytes_read(), served), 1.0);
+  // Rows of 16 KiB, heads of 2 MiB.
+  const Counted wide = Matrix(8 * 128, 8192, DType::kBF16);
+  const TensorView wide_heads = Reshape(wide.view, {8, 64, 2, 8192}).value();
+  const uint64_t wide_served =
+      ReadThrough(*Serve(Transpose(wide_heads, 1, 2).value(), Limits{}.cache_bytes), 1_MiB);
+  EXPECT_LE(Amplification(wide.file->bytes_read(), wide_served), 1.0);
+}
+
+// What inspect says a view costs is what reading it costs.
+TEST(PanelTest, TheExpectedAmplificationIsWhatIsRead) {
+  const auto expect = [](const Counted& matrix, const TensorView& view, uint64_t cache_bytes) {
+    const VirtualFilePtr file = Serve(view, cache_bytes);
+    const uint64_t served = ReadThrough(*file, 128_KiB);
+    EXPECT_NEAR(ReadAmplification(view, cache_bytes).value(),
+                Amplification(matrix.file->bytes_read(), served), 0.001);
+  };
+  for (const uint64_t cache_bytes : {512_KiB, 4_MiB, 64_MiB}) {
+    for (const auto& [rows, columns] : {std::pair{2048u, 1024u}, {3001u, 77u}, {64u, 9000u}}) {
+      const Counted matrix = Matrix(rows, columns);
+      expect(matrix, Transpose(matrix.view, 0, 1).value(), cache_bytes);
+      const Counted whole = Matrix(rows, columns);
+      expect(whole, whole.view, cache_bytes);
+      const Counted columns_only = Matrix(rows, columns);
+      expect(columns_only, Slice(columns_only.view, 1, 1, 3, columns / 3 - 1).value(), cache_bytes);
+      const Counted flipped = Matrix(rows, columns);
+      expect(flipped, Flip(*Transpose(flipped.view, 0, 1), 0).value(), cache_bytes);
+    }
+  }
+  EXPECT_EQ(ReadAmplification(*Fill({1000}, DType::kF32, 1), 1_MiB).value(), 0);
+  const Counted a = Matrix(10, 10), b = Matrix(10, 10);
+  EXPECT_EQ(ReadAmplification(*Sum(std::vector{a.view, b.view}), 1_MiB).value(), 2);
 }
 
 // A read at random makes one panel, never more than the cache may hold.
