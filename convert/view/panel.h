@@ -15,9 +15,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "convert/base/result.h"
+#include "convert/view/kernels/strided_copy.h"
 #include "convert/view/strip.h"
 
 namespace weightfs {
@@ -39,6 +42,9 @@ class PanelPlan {
   Panel PanelOf(uint64_t unit) const;
   uint64_t panel_count() const { return panel_count_; }
 
+  /// Bytes that `Gather` reads for `panel`, with a scratch buffer of `scratch_bytes`.
+  uint64_t SourceBytes(const Strip& strip, const Panel& panel, uint64_t scratch_bytes) const;
+
   /// Fills `destination` with the units of `panel`.
   /// \param strip    the one that the plan was made for
   /// \param scratch  a read buffer: aligned, ReadWithin's slack included
@@ -47,6 +53,14 @@ class PanelPlan {
                 std::span<std::byte> scratch) const;
 
  private:
+  /// The part of one piece that lies in a panel.
+  struct Part {
+    std::vector<CopyMode> modes;
+    uint64_t position_bytes = 0;    ///< Of its first unit, in the file.
+    int64_t destination_bytes = 0;  ///< Of its first unit, in the panel.
+  };
+  std::optional<Part> PartOf(const Strip& strip, const StripPiece& piece, const Panel& panel) const;
+
   size_t split_mode_ = 0;
   uint64_t split_extent_ = 1;       ///< Of the split mode.
   uint64_t indices_per_panel_ = 1;  ///< Of the split mode.

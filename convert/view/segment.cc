@@ -9,9 +9,9 @@ namespace weightfs {
 namespace {
 
 /// Runs of a strip from this size on are read on their own, without a panel.
-constexpr uint64_t kDirectRunBytesMin = 16_KiB;
+constexpr uint64_t kDirectRunBytesMin = 128_KiB;
 /// Shorter runs too, from this size on, when those of each piece follow each other in its file: neighbours
-/// share a read then.
+/// share a read then. Otherwise what lies between them is wanted by a later read, and a panel holds both.
 constexpr uint64_t kSharedRunBytesMin = 256;
 
 SegmentKind KindOf(const Strip& strip) {
