@@ -28,6 +28,7 @@ struct Limits {
   uint64_t zip_members_max = 4u << 20;
   uint64_t zip_directory_bytes_max = 512_MiB;
   uint64_t json_bytes_max = 64_MiB;
+  uint64_t yaml_bytes_max = 1_MiB;          ///< The parser may take 240 times as much memory.
   uint64_t index_json_bytes_max = 512_MiB;  ///< `*.index.json`
   uint32_t json_depth_max = 64;
   uint64_t lz4_table_bytes_max = 32_MiB;  ///< The block table of one lz4 file: 2.8 million blocks.
