@@ -67,8 +67,8 @@ Status Opening::FindRepository() {
     WEIGHTFS_TRY(const bool has_weights, RootHasWeights());
     if (!has_weights) return FindSideFilesAlone();
   }
-  const ScanMode mode = options_.partial ? ScanMode::kPartial : ScanMode::kStrict;
-  WEIGHTFS_TRY(repository_, ScanRepository(*source_, options_.limits, mode));
+  const ScanOptions scan = {.mode = options_.partial ? ScanMode::kPartial : ScanMode::kStrict};
+  WEIGHTFS_TRY(repository_, ScanRepository(*source_, options_.limits, scan));
   Report& report = opened_.report;
   for (const HiddenFile& hidden : repository_.hidden) report.hidden.emplace_back(hidden.path, hidden.reason);
   for (const UnservedModel& model : repository_.unserved)
