@@ -86,8 +86,7 @@ Status AddWeightfsFolder(const Report& report, int64_t mtime_nanoseconds, Virtua
     const TensorReport& tensor = report.tensors[index];
     const VirtualFilePtr& whole = tree.node(tree.FindPath(tensor.file)).file;
     const ByteRange range{tensor.file_offset_bytes, tensor.file_offset_bytes + tensor.view.size_bytes()};
-    const void* wait_group =
-        tensor.view.storage() != nullptr ? tensor.view.storage()->wait_group() : whole->wait_group();
+    const void* wait_group = tensor.view.wait_group(whole->wait_group());
     auto file = std::make_shared<SliceFile>(NpyHeader(tensor.view), whole, range, wait_group);
     WEIGHTFS_CHECK(tree.AddFile(path, std::move(file), mtime_nanoseconds));
   }

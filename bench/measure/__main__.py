@@ -5,9 +5,9 @@ import json
 import pathlib
 import tempfile
 
-from . import loads, machine, reads, scale
+from . import loads, machine, reads, scale, views
 
-MEASUREMENTS = {"reads": reads, "loads": loads, "scale": scale}
+MEASUREMENTS = {"reads": reads, "views": views, "loads": loads, "scale": scale}
 
 
 def main():

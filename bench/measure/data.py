@@ -33,6 +33,60 @@ def make_repository(folder, dtype=torch.float16):
     return folder
 
 
+def make_transposed(folder, repository):
+    """The same tensors, every matrix stored by columns: what `.t()` of a saved tensor is."""
+    if (folder / "done").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    state = torch.load(repository / "pytorch_model.bin", mmap=True)
+    torch.save({name: tensor.t().contiguous().t() if tensor.ndim == 2 else tensor.clone()
+                for name, tensor in state.items()}, folder / "pytorch_model.bin")
+    (folder / "done").touch()
+    return folder
+
+
+def make_ranks(folder, repository, ranks):
+    """The same model as tensor-parallel ranks in the layout of the original LLaMA release."""
+    if (folder / "done").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    state = torch.load(repository / "pytorch_model.bin", mmap=True)
+    config = json.loads((repository / "config.json").read_text())
+    heads, layers, width = config["num_attention_heads"], config["num_hidden_layers"], config["hidden_size"]
+
+    def pairs(tensor):
+        """Halves of each head back to neighbouring pairs."""
+        return tensor.view(heads, 2, width // heads // 2, width).transpose(1, 2).reshape(width, width)
+
+    # Native name, name here, the dimension that ranks share, and what is done to it.
+    lines = [("tok_embeddings", "model.embed_tokens", 0, None), ("norm", "model.norm", None, None),
+             ("output", "lm_head", 0, None)]
+    for i in range(layers):
+        native, here = f"layers.{i}.", f"model.layers.{i}."
+        lines += [(native + "attention.wq", here + "self_attn.q_proj", 0, pairs),
+                  (native + "attention.wk", here + "self_attn.k_proj", 0, pairs),
+                  (native + "attention.wv", here + "self_attn.v_proj", 0, None),
+                  (native + "attention.wo", here + "self_attn.o_proj", 1, None),
+                  (native + "feed_forward.w1", here + "mlp.gate_proj", 0, None),
+                  (native + "feed_forward.w2", here + "mlp.down_proj", 1, None),
+                  (native + "feed_forward.w3", here + "mlp.up_proj", 0, None),
+                  (native + "attention_norm", here + "input_layernorm", None, None),
+                  (native + "ffn_norm", here + "post_attention_layernorm", None, None)]
+    for rank in range(ranks):
+        part = {}
+        for native, here, dimension, change in lines:
+            tensor = state[here + ".weight"]
+            tensor = change(tensor) if change else tensor
+            tensor = tensor if dimension is None else tensor.chunk(ranks, dimension)[rank]
+            part[native + ".weight"] = tensor.clone()
+        torch.save(part, folder / f"consolidated.{rank:02}.pth")
+    params = {"dim": width, "n_layers": layers, "n_heads": heads, "norm_eps": config["rms_norm_eps"],
+              "vocab_size": config["vocab_size"], "multiple_of": 256}
+    (folder / "params.json").write_text(json.dumps(params))
+    (folder / "done").touch()
+    return folder
+
+
 def make_native(folder, repository, dtype):
     """The same model as safetensors, converted beforehand: what a mount competes with."""
     if (folder / "done").exists():

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "convert/io/local_file.h"
+#include "convert/view/algebra.h"
 #include "convert/view/kernels/cast.h"
 #include "convert/view/virtual_file.h"
 
@@ -103,6 +104,30 @@ void BenchTransposed(benchmark::State& state, bool on_disk, DType dtype, uint64_
   ReadFile(state, **MakeViewFile(std::string(200, 'h'), {*view, *view, *view}, cache));
 }
 
+/// Parts of `columns / 8` columns each side by side, as ranks split along columns are joined.
+void BenchColumnConcat(benchmark::State& state, bool on_disk, DType dtype, uint64_t rows, uint64_t columns) {
+  const FilePtr source = Source(on_disk);
+  std::vector<TensorView> parts;
+  const uint64_t count = rows * (columns / 8);
+  for (uint64_t i = 0; i < 8; ++i) {
+    Layout layout = Layout::Contiguous(count, UnitBytes(dtype), i * count * UnitBytes(dtype)).value();
+    parts.push_back(TensorView::Make(source, std::move(layout), dtype, {rows, columns / 8}).value());
+  }
+  ReadFile(state, **MakeViewFile(std::string(200, 'h'), {Concat(parts, 1).value()},
+                                 std::make_shared<BlockCache>(64_MiB)));
+}
+
+/// Halves of each head apart instead of in pairs: rows in another order.
+void BenchRowPermute(benchmark::State& state, bool on_disk, DType dtype, uint64_t heads, uint64_t columns) {
+  const FilePtr source = Source(on_disk);
+  const uint64_t count = heads * 128 * columns;
+  Layout layout = Layout::Contiguous(count, UnitBytes(dtype), 0).value();
+  const TensorView view = TensorView::Make(source, std::move(layout), dtype, {heads, 64, 2, columns}).value();
+  const TensorView permuted = Transpose(view, 1, 2).value();
+  ReadFile(state, **MakeViewFile(std::string(200, 'h'), {permuted, permuted, permuted},
+                                 std::make_shared<BlockCache>(64_MiB)));
+}
+
 std::string Name(DType dtype) { return std::string(SafetensorsName(dtype)); }
 
 }  // namespace
@@ -130,6 +155,16 @@ int main(int argc, char** argv) {
                                  DType::kF32, 4096, 8192);
     benchmark::RegisterBenchmark((place + "transposed/8192x8192/F16").c_str(), BenchTransposed, on_disk,
                                  DType::kF16, 8192, 8192);
+    benchmark::RegisterBenchmark((place + "transposed/1600x6400/F32").c_str(), BenchTransposed, on_disk,
+                                 DType::kF32, 1600, 6400);
+    benchmark::RegisterBenchmark((place + "transposed/1024x32768/F32").c_str(), BenchTransposed, on_disk,
+                                 DType::kF32, 1024, 32768);
+    benchmark::RegisterBenchmark((place + "column_concat/4096x8x512/F16").c_str(), BenchColumnConcat, on_disk,
+                                 DType::kF16, 4096, 4096);
+    benchmark::RegisterBenchmark((place + "column_concat/8192x8x64/F16").c_str(), BenchColumnConcat, on_disk,
+                                 DType::kF16, 8192, 512);
+    benchmark::RegisterBenchmark((place + "row_permute/32x128x4096/F16").c_str(), BenchRowPermute, on_disk,
+                                 DType::kF16, 32, 4096);
   }
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();

@@ -25,6 +25,7 @@ struct Limits {
   uint64_t metadata_values_max = 100'000;    ///< Values beside the tensors of a pickle, and of one YAML file.
   uint64_t metadata_text_bytes_max = 4_MiB;  ///< Bytes of text in the values beside the tensors.
   uint32_t metadata_depth_max = 16;          ///< Values within values beside the tensors.
+  uint64_t view_pieces_max = 64u << 10;      ///< Pieces of one view (convert/view/piece_map.h).
   uint64_t zip_members_max = 4u << 20;
   uint64_t zip_directory_bytes_max = 512_MiB;
   uint64_t json_bytes_max = 64_MiB;
@@ -32,6 +33,11 @@ struct Limits {
   uint64_t index_json_bytes_max = 512_MiB;  ///< `*.index.json`
   uint32_t json_depth_max = 64;
   uint64_t lz4_table_bytes_max = 32_MiB;  ///< The block table of one lz4 file: 2.8 million blocks.
+  uint64_t family_rules_bytes_max = 1_MiB;  ///< One rules file of model families.
+  /// Steps that evaluating one family table may take: a node of an expression is one, so is an index of a line.
+  uint64_t family_steps_max = 64u << 20;
+  /// Bytes that one application of a table may read to compare tensors: replicas, and what the table asks for.
+  uint64_t family_compared_bytes_max = 8_GiB;
   /// The `--cache` size: strided panels, inflated members, lz4 blocks.
   uint64_t cache_bytes = 64_MiB;
 };

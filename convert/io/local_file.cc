@@ -169,6 +169,9 @@ class HeldFile final : public IdentifiedFile {
   Status DoReadAt(uint64_t offset_bytes, std::span<std::byte> destination) const override;
   Result<std::span<const std::byte>> DoReadWithin(ByteRange range,
                                                   std::span<std::byte> buffer) const override;
+  Status DoReadStrided(const Stride& stride, std::span<std::byte> destination,
+                       uint64_t pitch_bytes) const override;
+  void DropBehind(ByteRange range) const override;
 
  private:
   bool WantsDirect(ByteRange range) const;
@@ -180,6 +183,7 @@ class HeldFile final : public IdentifiedFile {
   DirectDescriptor direct_;
   ResidencyProbe probe_ = ResidencyProbe::kNone;
   bool drops_behind_ = false;
+  bool drops_strided_ = false;  ///< `DropBehind` does: hardly anything was cached when the file was opened.
   mutable std::atomic<bool> direct_refused_{false};
 };
 
@@ -192,11 +196,11 @@ Status HeldFile::Prepare(const struct stat& attributes) {
   if (!direct) return OpenFailure(direct.error().error_number, name());
   direct_ = *std::move(direct);
   probe_ = ChooseResidencyProbe(fd_.get(), attributes);
-  if (direct_.fd.valid()) {
-    posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_RANDOM);
-  } else if (!LivesInPageCache(fd_.get()) && size_bytes() > 0) {
+  if (direct_.fd.valid()) posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_RANDOM);
+  if (!LivesInPageCache(fd_.get()) && size_bytes() > 0) {
     const std::optional<Residency> residency = ProbeResidency(probe_, fd_.get(), {0, size_bytes()});
-    drops_behind_ = residency && HardlyResident(*residency);
+    drops_strided_ = residency && HardlyResident(*residency);
+    drops_behind_ = drops_strided_ && !direct_.fd.valid();
   }
   return {};
 }
@@ -271,6 +275,34 @@ Result<std::span<const std::byte>> HeldFile::DoReadWithin(ByteRange range,
   const std::span<std::byte> destination = buffer.first(range.size());
   WEIGHTFS_CHECK(Conclude(ReadThroughCache(range.begin, destination), fd_.get()));
   return destination;
+}
+
+/// Through the page cache, since the next gather wants the bytes between the pieces: each page is then read
+/// from the device once. Read-ahead may be off, so the kernel is told of the range.
+Status HeldFile::DoReadStrided(const Stride& stride, std::span<std::byte> destination,
+                               uint64_t pitch_bytes) const {
+  WEIGHTFS_CHECK(CheckNotStale());
+  const uint64_t span_bytes = (stride.count - 1) * stride.distance_bytes + stride.piece_bytes;
+  const std::optional<Residency> residency =
+      ProbeResidency(probe_, fd_.get(), {stride.begin_bytes, stride.begin_bytes + span_bytes});
+  if (!residency || residency->resident_pages < residency->total_pages)
+    posix_fadvise(fd_.get(), static_cast<off_t>(stride.begin_bytes), static_cast<off_t>(span_bytes),
+                  POSIX_FADV_WILLNEED);
+  CountRead(counters_.buffered_reads, stride.count * stride.piece_bytes);
+  Status read;
+  for (uint64_t i = 0; i < stride.count && read; ++i)
+    read = ReadBuffered(fd_.get(), stride.begin_bytes + i * stride.distance_bytes,
+                        destination.subspan(i * pitch_bytes, stride.piece_bytes));
+  return Conclude(std::move(read), fd_.get());
+}
+
+void HeldFile::DropBehind(ByteRange range) const {
+  // Pages that the range shares with its neighbours stay: those will read them.
+  const uint64_t first = AlignUp(range.begin, kReadAlignmentBytes);
+  const uint64_t last = AlignDown(range.end, kReadAlignmentBytes);
+  if (drops_strided_ && first < last)
+    posix_fadvise(fd_.get(), static_cast<off_t>(first), static_cast<off_t>(last - first),
+                  POSIX_FADV_DONTNEED);
 }
 
 SourceIoReport HeldFile::source_io_report() const {

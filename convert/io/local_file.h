@@ -74,7 +74,8 @@ struct FileIdentity {
 /// read make its neighbourhood "cached". `ReadAt` is buffered unless destination and range are aligned:
 /// metadata stays cached. Where O_DIRECT is impossible, read-ahead stays on, and a file of which under 1/8
 /// was cached when it was opened is dropped from the cache behind the reads; when that is not known nothing
-/// is dropped, for it may be others' cache.
+/// is dropped, for it may be others' cache. `ReadStrided` goes through the cache, since what lies between its
+/// pieces is wanted next; `DropBehind` drops that again, under the same condition.
 class LocalFile : public RandomAccessFile {
  public:
   struct Options {

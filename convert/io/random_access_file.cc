@@ -28,6 +28,15 @@ class SubFile final : public RandomAccessFile {
                                                   std::span<std::byte> buffer) const override {
     return file_->ReadWithin({offset_bytes_ + range.begin, offset_bytes_ + range.end}, buffer);
   }
+  Status DoReadStrided(const Stride& stride, std::span<std::byte> destination,
+                       uint64_t pitch_bytes) const override {
+    Stride in_file = stride;
+    in_file.begin_bytes += offset_bytes_;
+    return file_->ReadStrided(in_file, destination, pitch_bytes);
+  }
+  void DropBehind(ByteRange range) const override {
+    file_->DropBehind({offset_bytes_ + range.begin, offset_bytes_ + range.end});
+  }
 
  private:
   FilePtr file_;
@@ -78,6 +87,21 @@ Result<std::span<const std::byte>> RandomAccessFile::DoReadWithin(ByteRange rang
   const std::span<std::byte> destination = buffer.first(range.size());
   WEIGHTFS_CHECK(DoReadAt(range.begin, destination));
   return destination;
+}
+
+Status RandomAccessFile::ReadStrided(const Stride& stride, std::span<std::byte> destination,
+                                     uint64_t pitch_bytes) const {
+  const uint64_t size_bytes = (stride.count - 1) * stride.distance_bytes + stride.piece_bytes;
+  WEIGHTFS_CHECK(CheckRange(*this, stride.begin_bytes, size_bytes));
+  return DoReadStrided(stride, destination, pitch_bytes);
+}
+
+Status RandomAccessFile::DoReadStrided(const Stride& stride, std::span<std::byte> destination,
+                                       uint64_t pitch_bytes) const {
+  for (uint64_t i = 0; i < stride.count; ++i)
+    WEIGHTFS_CHECK(DoReadAt(stride.begin_bytes + i * stride.distance_bytes,
+                            destination.subspan(i * pitch_bytes, stride.piece_bytes)));
+  return {};
 }
 
 Result<FilePtr> MakeSubFile(FilePtr file, uint64_t offset_bytes, uint64_t size_bytes, std::string name) {

@@ -45,9 +45,26 @@ class RandomAccessFile {
   /// \error as ReadAt
   Result<std::span<const std::byte>> ReadWithin(ByteRange range, std::span<std::byte> buffer) const;
 
-  /// Where these bytes lie, when they lie uncompressed in a file on disk: the file and the offset of our first
-  /// byte in it, so that a reader may go there directly. `file == this, offset == 0` for a file itself; nullptr
-  /// for memory and compressed bytes.
+  /// Equal pieces of this file at equal distances, as a gather of columns takes them.
+  struct Stride {
+    uint64_t begin_bytes = 0;     ///< Of the first piece.
+    uint64_t piece_bytes = 0;     ///< Of each piece.
+    uint64_t distance_bytes = 0;  ///< From piece to piece; at least `piece_bytes`.
+    uint64_t count = 0;           ///< At least 1.
+  };
+  /// Reads the pieces of `stride` and nothing between them, the i-th to `destination` + i * `pitch_bytes`.
+  /// What lies between is expected to be read soon by others. Cheaper than as many reads: the file is checked
+  /// once.
+  /// \pre `pitch_bytes` is at least the size of a piece, and `destination` holds all pieces
+  /// \error as ReadAt
+  Status ReadStrided(const Stride& stride, std::span<std::byte> destination, uint64_t pitch_bytes) const;
+
+  /// Says that `range`, which `ReadStrided` read in parts, was read to its end.
+  virtual void DropBehind(ByteRange range) const { (void)range; }
+
+  /// Where these bytes lie, when they lie uncompressed in a file on disk: the file and the offset of our
+  /// first byte in it, so that a reader may go there directly. `file == this, offset == 0` for a file itself;
+  /// nullptr for memory and compressed bytes.
   struct Location {
     const RandomAccessFile* file = nullptr;
     uint64_t offset_bytes = 0;
@@ -64,6 +81,9 @@ class RandomAccessFile {
   virtual Status DoReadAt(uint64_t offset_bytes, std::span<std::byte> destination) const = 0;
   /// `ReadWithin` after its range check; reads to the start of `buffer` unless overridden.
   virtual Result<std::span<const std::byte>> DoReadWithin(ByteRange range, std::span<std::byte> buffer) const;
+  /// `ReadStrided` after its range check; one `DoReadAt` a piece unless overridden.
+  virtual Status DoReadStrided(const Stride& stride, std::span<std::byte> destination,
+                               uint64_t pitch_bytes) const;
 
  private:
   std::string name_;

@@ -1,23 +1,24 @@
 /// \file
 /// Index operations on views: which element of the source each served element is.
 ///
-/// Every operation takes finished views and returns a finished view; nothing is read. Operations do not nest: a
-/// result is again *pieces* (piece_map.h), each a box of the output fed by a strided map over one storage, so the
-/// cost of a read does not depend on how a view was put together.
+/// Every operation takes finished views and returns a finished view; nothing is read. Operations do not nest:
+/// a result is again *pieces* (piece_map.h), each a box of the output fed by a strided map over one storage,
+/// so the cost of a read does not depend on how a view was put together.
 ///
-/// Laws, brute-forced against a dense evaluator in tests/unit/view/algebra_test.cc. `v[i]` is the element of `v`
-/// at index tuple `i`; flat means row-major.
+/// Laws, brute-forced against a dense evaluator in tests/unit/view/algebra_test.cc. `v[i]` is the element of
+/// `v` at index tuple `i`; flat means row-major.
 ///   Reshape   flat(Reshape(v, s)) == flat(v)
 ///   Permute   Permute(v, p)[i_0 ..] == v[j] with j[p[k]] == i_k
 ///   Slice     Slice(v, a, b, s, n)[.., i_a, ..] == v[.., b + s * i_a, ..]
-///   Concat    Concat(v.., a)[.., i_a, ..] == v_k[.., i_a - o_k, ..] where o_k is the sum of the extents before v_k
-///   Repeat    Repeat(v, a, n)[.., i_a, ..] == v[.., i_a / n, ..]
-/// and each operation commutes with casts, sign flips, byte swaps, and (as sums are taken element by element) Sum.
-/// Two views are equal (`SameElements`) exactly when every element of one is the same stored element of the same
-/// storage as that of the other, in whatever way the two were put together.
+///   Concat    Concat(v.., a)[.., i_a, ..] == v_k[.., i_a - o_k, ..] where o_k is the sum of the extents
+///   before v_k Repeat    Repeat(v, a, n)[.., i_a, ..] == v[.., i_a / n, ..]
+/// and each operation commutes with casts, sign flips, byte swaps, and (as sums are taken element by element)
+/// Sum. Two views are equal (`SameElements`) exactly when every element of one is the same stored element of
+/// the same storage as that of the other, in whatever way the two were put together.
 ///
 /// Errors, all of them when the view is built:
-/// \error kInvalidArgument  an axis, range, shape or order that does not fit the view; the message has the numbers
+/// \error kInvalidArgument  an axis, range, shape or order that does not fit the view; the message has the
+/// numbers
 /// \error kUnsupported      an index operation on elements narrower than a byte
 /// \error kLimitExceeded    more than `Limits::view_pieces_max` pieces, or a size that does not fit 64 bits
 /// Thread-safe: views are immutable values.
@@ -86,9 +87,10 @@ Result<TensorView> Pad(const TensorView& view, size_t axis, uint64_t before, uin
 /// \error kInvalidArgument  it is not
 Result<TensorView> Fill(Shape shape, DType dtype, double value);
 
-/// The sum of `views`, element by element in order of the list, in their own dtype, rounded after every addition
-/// as torch rounds; `Mean` divides the sum by their number in that dtype.
-/// \param views  at least one; equal in castable dtype, element operations and shape; none of them a sum already
+/// The sum of `views`, element by element in order of the list, in their own dtype, rounded after every
+/// addition as torch rounds; `Mean` divides the sum by their number in that dtype.
+/// \param views  at least one; equal in castable dtype, element operations and shape; none of them a sum
+/// already
 Result<TensorView> Sum(std::span<const TensorView> views);
 Result<TensorView> Mean(std::span<const TensorView> views);
 

@@ -102,6 +102,18 @@ Result<Layout> Layout::Strided(std::span<const uint64_t> shape, std::span<const 
   return layout;
 }
 
+Layout Layout::FromModes(std::span<const Mode> modes, uint32_t unit_bytes, uint64_t offset_bytes) {
+  Layout layout;
+  layout.unit_bytes_ = unit_bytes;
+  layout.offset_bytes_ = offset_bytes;
+  layout.unit_count_ = 1;
+  for (const Mode& mode : modes) {
+    layout.unit_count_ *= mode.extent;
+    AppendMode(layout.modes_, mode);
+  }
+  return layout;
+}
+
 ByteRange Layout::span_bytes() const {
   if (unit_count_ == 0) return {};
   uint64_t end = offset_bytes_ + unit_bytes_;

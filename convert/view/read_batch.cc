@@ -6,8 +6,10 @@
 namespace weightfs {
 namespace {
 
-/// Holes up to this size are read along: about what a disk reads in the time of one more request.
-constexpr uint64_t kHoleBytesMax = 64_KiB;
+/// Holes up to this size are read along: tensors that are small and lie close share a read. Longer ones are often
+/// other tensors, which are read for themselves.
+constexpr uint64_t kHoleBytesMax = 8_KiB;
+
 bool ComesBefore(const ReadJob& a, const ReadJob& b) {
   if (a.file != b.file) return std::less<>()(a.file, b.file);
   return a.source_begin < b.source_begin;

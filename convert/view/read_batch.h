@@ -51,7 +51,7 @@ class ReadBatch {
 
   std::span<std::byte> buffer_;
   size_t count_ = 0;
-  std::array<ReadJob, 256> jobs_;
+  std::array<ReadJob, 1024> jobs_;
 };
 
 }  // namespace weightfs

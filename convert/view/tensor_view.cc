@@ -45,11 +45,14 @@ std::string CastName(DType dtype) {
   return name;
 }
 
-/// What two storages have in common when they are the same bytes: the file on disk and the offset in it, or
-/// the object itself.
-RandomAccessFile::Location Origin(const FilePtr& storage) {
-  const RandomAccessFile::Location location = storage->location();
-  return location.file != nullptr ? location : RandomAccessFile::Location{storage.get(), 0};
+Status CheckArithmetic(DType dtype, std::string_view what, bool is_late) {
+  if (!IsCastable(dtype))
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} {}; expected f64, f32, f16 or bf16", SafetensorsName(dtype), what));
+  if (is_late)
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("elements {} after arithmetic; expected at most one scale, then one term", what));
+  return {};
 }
 
 }  // namespace
@@ -89,6 +92,48 @@ Result<TensorView> TensorView::Make(FilePtr storage, Layout layout, DType dtype,
   return view;
 }
 
+Result<TensorView> TensorView::FromPieces(ViewPieces pieces, DType dtype, Shape shape, ElementOps ops) {
+  const std::optional<uint64_t> element_count = CheckedProduct(shape);
+  const std::optional<uint64_t> size_bytes =
+      element_count ? PackedBytes(*element_count, dtype) : std::nullopt;
+  if (!size_bytes)
+    return Fail(ErrorCode::kLimitExceeded,
+                fmt::format("{} of shape [{}] does not fill a number of bytes that fits 64 bits",
+                            SafetensorsName(dtype), fmt::join(shape, ", ")));
+  if (pieces.terms.size() == 1)
+    if (std::optional<Layout> layout = pieces.terms[0].AsLayout())
+      return Make(pieces.terms[0].pieces()[0].storage, *std::move(layout), dtype, std::move(shape), ops);
+  TensorView view;
+  view.pieces_ = std::make_shared<const ViewPieces>(std::move(pieces));
+  view.shape_ = std::move(shape);
+  view.ops_ = ops;
+  view.dtype_ = view.stored_dtype_ = dtype;
+  view.element_count_ = *element_count;
+  view.size_bytes_ = *size_bytes;
+  return view;
+}
+
+std::vector<PieceMap> TensorView::Terms() const {
+  if (pieces_ != nullptr) return pieces_->terms;
+  std::vector<PieceMap> terms;
+  terms.push_back(PieceMap::FromLayout(storage_, layout_));
+  return terms;
+}
+
+Result<TensorView> TensorView::Scale(double factor) const {
+  WEIGHTFS_CHECK(CheckArithmetic(dtype_, "scaled", !arithmetic_.is_none()));
+  TensorView view = *this;
+  view.arithmetic_.scale = factor;
+  return view;
+}
+
+Result<TensorView> TensorView::AddScalar(double term) const {
+  WEIGHTFS_CHECK(CheckArithmetic(dtype_, "added to", arithmetic_.add.has_value()));
+  TensorView view = *this;
+  view.arithmetic_.add = term;
+  return view;
+}
+
 Result<TensorView> TensorView::Cast(DType to) const {
   if (to == dtype_) return *this;
   if (!IsCastable(dtype_) || !IsCastable(to))
@@ -109,10 +154,29 @@ Result<TensorView> TensorView::Cast(DType to) const {
   return view;
 }
 
-uint64_t TensorView::stored_size_bytes() const { return layout_.unit_count() * layout_.unit_bytes(); }
+uint64_t TensorView::stored_size_bytes() const {
+  if (pieces_ != nullptr) return element_count_ * UnitBytes(stored_dtype_);
+  return layout_.unit_count() * layout_.unit_bytes();
+}
+
+const void* TensorView::wait_group(const void* several) const {
+  if (pieces_ == nullptr) return storage_ != nullptr ? storage_->wait_group() : nullptr;
+  const void* common = nullptr;
+  for (const PieceMap& term : pieces_->terms) {
+    for (const Piece& piece : term.pieces()) {
+      const void* group = piece.storage->wait_group();
+      if (group == nullptr || group == common) continue;
+      if (common != nullptr) return several;
+      common = group;
+    }
+  }
+  return common;
+}
 
 std::optional<ByteRange> TensorView::IdentityRange() const {
-  if (dtype_ != stored_dtype_ || ops_ != ElementOps{} || !layout_.contiguous()) return std::nullopt;
+  if (pieces_ != nullptr || dtype_ != stored_dtype_ || ops_ != ElementOps{} || !arithmetic_.is_none() ||
+      !layout_.contiguous())
+    return std::nullopt;
   return layout_.span_bytes();
 }
 
@@ -122,23 +186,41 @@ std::vector<std::string> TensorView::Operations() const {
   if (ops_.sign_flip == SignFlip::kAll || ops_.sign_flip == SignFlip::kReal) operations.emplace_back("neg");
   if (ops_.sign_flip == SignFlip::kImaginary || ops_.sign_flip == SignFlip::kReal)
     operations.emplace_back("conj");
-  if (!layout_.contiguous()) operations.emplace_back("strided");
+  if (pieces_ != nullptr && pieces_->terms.size() > 1) {
+    operations.push_back(fmt::format("{} of {}", pieces_->is_mean ? "mean" : "sum", pieces_->terms.size()));
+  } else if (pieces_ != nullptr) {
+    const size_t count = pieces_->terms[0].pieces().size();
+    operations.push_back(fmt::format("{} piece{}", count, count == 1 ? "" : "s"));
+  } else if (!layout_.contiguous()) {
+    operations.emplace_back("strided");
+  }
   if (dtype_ != stored_dtype_)
     operations.push_back(fmt::format("cast {} to {}", CastName(stored_dtype_), CastName(dtype_)));
+  if (arithmetic_.scale) operations.push_back(fmt::format("times {}", *arithmetic_.scale));
+  if (arithmetic_.add) operations.push_back(fmt::format("plus {}", *arithmetic_.add));
   return operations;
 }
 
 bool TensorView::IsAliasOf(const TensorView& other) const {
   if (size_bytes_ == 0 || size_bytes_ != other.size_bytes_ || dtype_ != other.dtype_ ||
-      stored_dtype_ != other.stored_dtype_ || ops_ != other.ops_)
+      stored_dtype_ != other.stored_dtype_ || ops_ != other.ops_ || arithmetic_ != other.arithmetic_)
     return false;
-  if (layout_.unit_bytes() != other.layout_.unit_bytes() ||
-      layout_.unit_count() != other.layout_.unit_count() ||
-      !std::ranges::equal(layout_.modes(), other.layout_.modes()))
-    return false;
-  const RandomAccessFile::Location a = Origin(storage_), b = Origin(other.storage_);
-  return a.file == b.file &&
-         a.offset_bytes + layout_.offset_bytes() == b.offset_bytes + other.layout_.offset_bytes();
+  if (pieces_ == nullptr && other.pieces_ == nullptr) {
+    // The same layout, from its first unit on.
+    if (layout_.unit_bytes() != other.layout_.unit_bytes() ||
+        layout_.unit_count() != other.layout_.unit_count() ||
+        !std::ranges::equal(layout_.modes(), other.layout_.modes()))
+      return false;
+    const RandomAccessFile::Location a = OriginOf(storage_), b = OriginOf(other.storage_);
+    return a.file == b.file &&
+           a.offset_bytes + layout_.offset_bytes() == b.offset_bytes + other.layout_.offset_bytes();
+  }
+  const bool is_mean = pieces_ != nullptr && pieces_->is_mean;
+  const bool is_other_mean = other.pieces_ != nullptr && other.pieces_->is_mean;
+  const std::vector<PieceMap> a = Terms(), b = other.Terms();
+  return is_mean == is_other_mean && std::ranges::equal(a, b, [](const PieceMap& x, const PieceMap& y) {
+           return SameUnits(x, y, Limits{}.view_pieces_max);
+         });
 }
 
 }  // namespace weightfs

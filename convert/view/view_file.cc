@@ -13,7 +13,7 @@ namespace {
 const void* CommonWaitGroup(std::span<const TensorView> views, const void* several) {
   const void* common = nullptr;
   for (const TensorView& view : views) {
-    const void* group = view.storage() != nullptr ? view.storage()->wait_group() : nullptr;
+    const void* group = view.wait_group(several);
     if (group == nullptr || group == common) continue;
     if (common != nullptr) return several;
     common = group;
@@ -39,8 +39,9 @@ class ViewFile final : public VirtualFile {
   Status Collect(ByteRange range, std::span<std::byte> reply, ReadScratch& scratch) const;
   Status CollectSegment(const Segment& segment, ByteRange part, std::span<std::byte> reply, ReadBatch& batch,
                         ReadScratch& scratch) const;
-  Status AddPacked(const Segment& segment, uint64_t source_begin, ByteRange part, std::span<std::byte> reply,
-                   ReadBatch& batch) const;
+  Status AddPacked(const Segment& segment, const RandomAccessFile* file, uint64_t source_begin,
+                   ByteRange part, std::span<std::byte> reply, ReadBatch& batch) const;
+  void FillConstant(const Segment& segment, ByteRange part, std::span<std::byte> reply) const;
   Status AddRuns(const Segment& segment, ByteRange part, std::span<std::byte> reply, ReadBatch& batch) const;
   Status CopyFromPanels(const Segment& segment, ByteRange part, std::span<std::byte> reply,
                         ReadScratch& scratch) const;
@@ -96,7 +97,10 @@ Status ViewFile::CollectSegment(const Segment& segment, ByteRange part, std::spa
   switch (segment.kind) {
     case SegmentKind::kIdentity:
     case SegmentKind::kPacked:
-      return AddPacked(segment, segment.source_begin, part, reply, batch);
+      return AddPacked(segment, segment.file, segment.source_begin, part, reply, batch);
+    case SegmentKind::kConstant:
+      FillConstant(segment, part, reply);
+      return {};
     case SegmentKind::kRuns:
       return AddRuns(segment, part, reply, batch);
     case SegmentKind::kPanels:
@@ -106,9 +110,20 @@ Status ViewFile::CollectSegment(const Segment& segment, ByteRange part, std::spa
   return Fail(ErrorCode::kInternal, "a segment of no kind");
 }
 
-/// Adds jobs for served bytes `part` of elements that lie packed from `source_begin` on.
-Status ViewFile::AddPacked(const Segment& segment, uint64_t source_begin, ByteRange part,
-                           std::span<std::byte> reply, ReadBatch& batch) const {
+/// Fills `reply` with served bytes `part` of a constant.
+void ViewFile::FillConstant(const Segment& segment, ByteRange part, std::span<std::byte> reply) const {
+  const std::span<const std::byte> element =
+      std::span(table_.constants[segment.strip]).first(table_.pipelines[segment.pipeline].served_bytes());
+  uint64_t skip = part.begin % element.size();
+  for (std::byte& byte : reply) {
+    byte = element[skip];
+    skip = skip + 1 == element.size() ? 0 : skip + 1;
+  }
+}
+
+/// Adds jobs for served bytes `part` of elements that lie packed in `file` from `source_begin` on.
+Status ViewFile::AddPacked(const Segment& segment, const RandomAccessFile* file, uint64_t source_begin,
+                           ByteRange part, std::span<std::byte> reply, ReadBatch& batch) const {
   const ElementPipeline& pipeline = table_.pipelines[segment.pipeline];
   const uint64_t served = pipeline.served_bytes(), stored = pipeline.stored_bytes();
   // A copy needs no whole elements, so it takes bytes for elements.
@@ -119,9 +134,9 @@ Status ViewFile::AddPacked(const Segment& segment, uint64_t source_begin, ByteRa
   while (!reply.empty()) {
     const uint64_t size = std::min<uint64_t>(reply.size(), step_elements * served_step - skip);
     const uint64_t elements = (skip + size + served_step - 1) / served_step;
-    WEIGHTFS_CHECK(batch.Add({segment.file, source_begin + element * stored_step,
-                              static_cast<uint32_t>(elements * stored_step), static_cast<uint32_t>(skip),
-                              &pipeline, reply.first(size)}));
+    WEIGHTFS_CHECK(
+        batch.Add({file, source_begin + element * stored_step, static_cast<uint32_t>(elements * stored_step),
+                   static_cast<uint32_t>(skip), &pipeline, reply.first(size)}));
     reply = reply.subspan(size);
     element += elements;
     skip = 0;
@@ -129,26 +144,25 @@ Status ViewFile::AddPacked(const Segment& segment, uint64_t source_begin, ByteRa
   return {};
 }
 
-/// Adds jobs for served bytes `part` of a strided view, run by run.
+/// Adds jobs for served bytes `part` of a strip, run by run.
 Status ViewFile::AddRuns(const Segment& segment, ByteRange part, std::span<std::byte> reply,
                          ReadBatch& batch) const {
-  const Layout& layout = table_.views[segment.view].layout();
-  const uint64_t run_units = layout.run_units();
-  const uint64_t run_served_bytes = run_units * table_.pipelines[segment.pipeline].served_bytes();
+  const Strip& strip = table_.strips[segment.strip];
+  const uint64_t served = table_.pipelines[segment.pipeline].served_bytes();
   while (!part.empty()) {
-    const uint64_t run = part.begin / run_served_bytes;
-    const uint64_t run_begin = run * run_served_bytes;
-    const uint64_t end = std::min(part.end, run_begin + run_served_bytes);
-    WEIGHTFS_CHECK(AddPacked(segment, segment.source_begin + layout.PositionBytes(run * run_units),
-                             {part.begin - run_begin, end - run_begin}, reply.first(end - part.begin),
-                             batch));
-    reply = reply.subspan(end - part.begin);
+    const uint64_t unit = part.begin / served;
+    const Strip::Run run = strip.RunAt(unit);
+    const uint64_t end = std::min(part.end, (unit + run.units) * served);
+    const ByteRange of_run{part.begin - unit * served, end - unit * served};
+    WEIGHTFS_CHECK(
+        AddPacked(segment, run.file, run.position_bytes, of_run, reply.first(of_run.size()), batch));
+    reply = reply.subspan(of_run.size());
     part.begin = end;
   }
   return {};
 }
 
-/// Fills `reply` with served bytes `part` of a strided view.
+/// Fills `reply` with served bytes `part` of a strip.
 Status ViewFile::CopyFromPanels(const Segment& segment, ByteRange part, std::span<std::byte> reply,
                                 ReadScratch& scratch) const {
   const PanelPlan& plan = table_.panel_plans[segment.panels];
@@ -169,22 +183,20 @@ Status ViewFile::CopyFromPanels(const Segment& segment, ByteRange part, std::spa
 
 Result<BlockPtr> ViewFile::GetPanel(const Segment& segment, const PanelPlan::Panel& panel,
                                     ReadScratch& scratch) const {
+  const Strip& strip = table_.strips[segment.strip];
   const auto make = [&](std::span<std::byte> destination) {
-    return table_.panel_plans[segment.panels].Gather(table_.views[segment.view].layout(), panel,
-                                                     *segment.file, segment.source_begin, destination,
-                                                     scratch.source());
+    return table_.panel_plans[segment.panels].Gather(strip, panel, destination, scratch.source());
   };
-  const uint64_t size_bytes = panel.count * table_.views[segment.view].layout().unit_bytes();
   // std::ref: the function object then fits without an allocation.
-  return cache_->Get({cache_owner_, table_.first_panels[segment.panels] + panel.index}, size_bytes,
-                     std::ref(make));
+  return cache_->Get({cache_owner_, table_.first_panels[segment.panels] + panel.index},
+                     panel.count * strip.unit_bytes(), std::ref(make));
 }
 
 }  // namespace
 
 Result<VirtualFilePtr> MakeViewFile(std::string prefix, std::vector<TensorView> views,
                                     std::shared_ptr<BlockCache> cache) {
-  WEIGHTFS_TRY(SegmentTable table, BuildSegments(std::move(views), prefix.size(), cache->capacity_bytes()));
+  WEIGHTFS_TRY(SegmentTable table, BuildSegments(std::move(views), prefix.size(), cache));
   return std::make_shared<ViewFile>(std::move(prefix), std::move(table), std::move(cache));
 }
 

@@ -5,11 +5,23 @@
 namespace weightfs {
 namespace {
 
-/// Equal for views that are aliases of each other; rarely equal otherwise.
+/// Equal for views that are aliases of each other; rarely equal otherwise. \pre the view has elements
 uint64_t AliasHash(const TensorView& view) {
-  uint64_t hash = reinterpret_cast<uintptr_t>(view.storage().get());
-  for (const uint64_t part : {view.layout().offset_bytes(), view.size_bytes(), uint64_t(view.dtype()),
-                              uint64_t(view.stored_dtype())})
+  // Where the first unit lies: the same however a view was put together.
+  RandomAccessFile::Location first;
+  if (view.pieces() == nullptr) {
+    first = OriginOf(view.storage());
+    first.offset_bytes += view.layout().offset_bytes();
+  } else {
+    const PieceMap& term = view.pieces()->terms.front();
+    size_t piece = 0;
+    const uint64_t position = term.PositionOf(0, &piece);
+    first = OriginOf(term.pieces()[piece].storage);
+    first.offset_bytes += position;
+  }
+  uint64_t hash = reinterpret_cast<uintptr_t>(first.file);
+  for (const uint64_t part :
+       {first.offset_bytes, view.size_bytes(), uint64_t(view.dtype()), uint64_t(view.stored_dtype())})
     hash = (hash ^ part) * 0x9E3779B97F4A7C15u;
   return hash;
 }

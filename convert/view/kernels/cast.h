@@ -1,9 +1,9 @@
 /// \file
 /// Casts between f64, f32, f16 and bf16, bit for bit as torch rounds on a CPU.
 ///
-/// Values: round to nearest, ties to even; overflow to infinity; subnormals kept. f64 to f16 and bf16 go through
-/// f32 where torch does (two roundings). A NaN stays a quiet NaN with its sign and its leading payload bits,
-/// whatever machine, position or length; torch's own NaN bits vary with all three.
+/// Values: round to nearest, ties to even; overflow to infinity; subnormals kept. f64 to f16 and bf16 go
+/// through f32 where torch does (two roundings). A NaN stays a quiet NaN with its sign and its leading
+/// payload bits, whatever machine, position or length; torch's own NaN bits vary with all three.
 #pragma once
 
 #include <cstddef>

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "convert/view/kernels/arithmetic.h"
+
 namespace weightfs {
 namespace {
 
@@ -63,7 +65,9 @@ uint64_t SignMask(SignFlip flip, uint32_t element_bytes, bool complex) {
 }  // namespace
 
 ElementPipeline::ElementPipeline(const TensorView& view)
-    : cast_(view.dtype() == view.stored_dtype() ? nullptr
+    : arithmetic_(view.arithmetic()),
+      served_dtype_(view.dtype()),
+      cast_(view.dtype() == view.stored_dtype() ? nullptr
                                                 : FindCastKernel(view.stored_dtype(), view.dtype())),
       ops_(view.ops()),
       stored_bytes_(static_cast<uint8_t>(UnitBytes(view.stored_dtype()))),
@@ -78,7 +82,14 @@ void ElementPipeline::ApplyOps(std::byte* elements, size_t count) const {
 
 void ElementPipeline::RunWhole(const std::byte* source, std::byte* destination, size_t count) const {
   if (count == 0) return;
-  if (ops_ == ElementOps{}) {
+  RunStored(source, destination, count);
+  if (arithmetic_.scale) ScaleElements(destination, count, served_dtype_, *arithmetic_.scale);
+  if (arithmetic_.add) AddToElements(destination, count, served_dtype_, *arithmetic_.add);
+}
+
+/// All but the arithmetic.
+void ElementPipeline::RunStored(const std::byte* source, std::byte* destination, size_t count) const {
+  if (ops_ == ElementOps{} && cast_ != nullptr) {
     cast_(source, destination, count);
     return;
   }

@@ -11,8 +11,9 @@
 
 namespace weightfs {
 
-/// The element operations of a view, ready to run over packed elements: byte swap, sign flips, cast. For
-/// views whose bytes are served as stored an element is one unit (layout.h). A value; thread-safe.
+/// The element operations of a view, ready to run over packed elements: byte swap, sign flips, cast,
+/// arithmetic. For views whose bytes are served as stored an element is one unit (layout.h). A value;
+/// thread-safe.
 class ElementPipeline {
  public:
   explicit ElementPipeline(const TensorView& view);
@@ -20,7 +21,7 @@ class ElementPipeline {
   uint32_t stored_bytes() const { return stored_bytes_; }  ///< Of one element, in the storage: 1, 2, 4 or 8.
   uint32_t served_bytes() const { return served_bytes_; }  ///< Of one element, as served: 1, 2, 4 or 8.
   /// Served bytes are stored bytes.
-  bool is_copy() const { return cast_ == nullptr && ops_ == ElementOps{}; }
+  bool is_copy() const { return cast_ == nullptr && ops_ == ElementOps{} && arithmetic_.is_none(); }
 
   /// Produces `destination` from the packed stored elements at `source`.
   /// \param skip_bytes  served bytes of the first element that come before `destination`, less than
@@ -33,8 +34,11 @@ class ElementPipeline {
  private:
   /// \pre not a copy
   void RunWhole(const std::byte* source, std::byte* destination, size_t count) const;
+  void RunStored(const std::byte* source, std::byte* destination, size_t count) const;
   void ApplyOps(std::byte* elements, size_t count) const;
 
+  Arithmetic arithmetic_;
+  DType served_dtype_;
   CastKernel cast_ = nullptr;
   ElementOps ops_;
   uint8_t stored_bytes_ = 1;

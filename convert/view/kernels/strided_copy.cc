@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -68,7 +69,7 @@ void TransposeSquare(const std::byte* source, std::byte* destination, std::index
 /// apart displace one another.
 template <typename Unit>
 void TransposeTile(const std::byte* source, uint64_t source_stride, std::byte* destination,
-                   uint64_t destination_stride) {
+                   int64_t destination_stride) {
   constexpr size_t kLines = kTileUnits<Unit>, kUnits = kVectorUnits<Unit>;
   alignas(kLineBytes) std::byte in[kLines * kLineBytes], out[kLines * kLineBytes];
   for (size_t i = 0; i < kLines; ++i)
@@ -79,7 +80,7 @@ void TransposeTile(const std::byte* source, uint64_t source_stride, std::byte* d
                             out + column * kLineBytes + row * sizeof(Unit),
                             std::make_index_sequence<kUnits>());
   for (size_t i = 0; i < kLines; ++i)
-    std::memcpy(destination + i * destination_stride, out + i * kLineBytes, kLineBytes);
+    std::memcpy(destination + static_cast<int64_t>(i) * destination_stride, out + i * kLineBytes, kLineBytes);
 }
 
 /// Copies a part of a plane unit by unit.
@@ -87,7 +88,7 @@ template <typename Unit>
 void CopyTile(const std::byte* source, std::byte* destination, const CopyMode& outer, const CopyMode& inner) {
   for (uint64_t i = 0; i < outer.extent; ++i) {
     const std::byte* from = source + i * outer.source_stride_bytes;
-    std::byte* to = destination + i * outer.destination_stride_bytes;
+    std::byte* to = destination + static_cast<int64_t>(i) * outer.destination_stride_bytes;
     for (uint64_t j = 0; j < inner.extent; ++j) {
       std::memcpy(to, from, sizeof(Unit));
       from += inner.source_stride_bytes;
@@ -102,14 +103,15 @@ template <typename Unit>
 void CopyPlane(const std::byte* source, std::byte* destination, CopyMode outer, CopyMode inner) {
   constexpr uint64_t kTile = kTileUnits<Unit>;
   const bool transpose =
-      outer.source_stride_bytes == sizeof(Unit) && inner.destination_stride_bytes == sizeof(Unit);
+      outer.source_stride_bytes == sizeof(Unit) && inner.destination_stride_bytes == int64_t{sizeof(Unit)};
   const uint64_t outer_extent = outer.extent, inner_extent = inner.extent;
   for (uint64_t i = 0; i < outer_extent; i += kTile) {
     outer.extent = std::min(outer_extent - i, kTile);
     for (uint64_t j = 0; j < inner_extent; j += kTile) {
       inner.extent = std::min(inner_extent - j, kTile);
       const std::byte* from = source + i * outer.source_stride_bytes + j * inner.source_stride_bytes;
-      std::byte* to = destination + i * outer.destination_stride_bytes + j * inner.destination_stride_bytes;
+      std::byte* to = destination + static_cast<int64_t>(i) * outer.destination_stride_bytes +
+                      static_cast<int64_t>(j) * inner.destination_stride_bytes;
       if (transpose && outer.extent == kTile && inner.extent == kTile) {
         TransposeTile<Unit>(from, inner.source_stride_bytes, to, outer.destination_stride_bytes);
       } else {
@@ -155,7 +157,7 @@ bool ModeWalk::Next() {
     }
     indices_[i] = 0;
     source_bytes_ -= (mode.extent - 1) * mode.source_stride_bytes;
-    destination_bytes_ -= (mode.extent - 1) * mode.destination_stride_bytes;
+    destination_bytes_ -= static_cast<int64_t>(mode.extent - 1) * mode.destination_stride_bytes;
   }
   return false;
 }
@@ -167,7 +169,7 @@ void CopyStrided(const std::byte* source, std::byte* destination, std::span<cons
   for (const CopyMode& mode : modes) {
     if (mode.extent == 1) continue;
     if (run_bytes == unit_bytes && mode.source_stride_bytes == unit_bytes &&
-        mode.destination_stride_bytes == unit_bytes) {
+        mode.destination_stride_bytes == int64_t{unit_bytes}) {
       run_bytes = mode.extent * unit_bytes;
     } else {
       rest.push_back(mode);
@@ -182,7 +184,7 @@ void CopyStrided(const std::byte* source, std::byte* destination, std::span<cons
   }
   // Writes go along the destination, and tiles keep the reads along the source.
   const CopyMode inner = TakeMode(rest, [](const CopyMode& a, const CopyMode& b) {
-    return a.destination_stride_bytes < b.destination_stride_bytes;
+    return std::abs(a.destination_stride_bytes) < std::abs(b.destination_stride_bytes);
   });
   const CopyMode outer = TakeMode(rest, [](const CopyMode& a, const CopyMode& b) {
     return a.source_stride_bytes < b.source_stride_bytes;

@@ -9,11 +9,12 @@
 
 namespace weightfs {
 
-/// One mode of a box: `extent` indices, this many bytes apart on either side.
+/// One mode of a box: `extent` indices, this many bytes apart on either side; backwards in the destination
+/// when a view flips them.
 struct CopyMode {
   uint64_t extent = 0;
   uint64_t source_stride_bytes = 0;
-  uint64_t destination_stride_bytes = 0;
+  int64_t destination_stride_bytes = 0;
   friend bool operator==(const CopyMode&, const CopyMode&) = default;
 };
 
@@ -24,7 +25,7 @@ class ModeWalk {
   explicit ModeWalk(std::span<const CopyMode> modes) : modes_(modes), indices_(modes.size(), 0) {}
 
   uint64_t source_bytes() const { return source_bytes_; }
-  uint64_t destination_bytes() const { return destination_bytes_; }
+  int64_t destination_bytes() const { return destination_bytes_; }
   /// Goes to the next tuple; false, and back at the first, after the last.
   bool Next();
 
@@ -32,7 +33,7 @@ class ModeWalk {
   std::span<const CopyMode> modes_;
   std::vector<uint64_t> indices_;
   uint64_t source_bytes_ = 0;
-  uint64_t destination_bytes_ = 0;
+  int64_t destination_bytes_ = 0;
 };
 
 /// Copies the unit at every index tuple of `modes` from `source` to `destination`.

@@ -261,6 +261,64 @@ TEST(LocalFileTest, ConcurrentReadsOfOneFile) {
   EXPECT_EQ(wrong, 0);
 }
 
+TEST(LocalFileTest, StridedReadsTakeEveryPieceAndNothingElse) {
+  TempDir dir;
+  const std::string path = dir / "f";
+  const std::string bytes = PatternBytes(1'000'003);
+  WriteFile(path, bytes);
+  for (const SourceIo source_io : {SourceIo::kAuto, SourceIo::kDirect, SourceIo::kBuffered})
+    for (const DescriptorPolicy policy : {DescriptorPolicy::kHeld, DescriptorPolicy::kPerRead}) {
+      const auto whole = Open(path, source_io, policy);
+      const FilePtr part = MakeSubFile(whole, 17, bytes.size() - 17, "part").value();
+      const RandomAccessFile::Stride stride{5, 100, 3001, 333};
+      const uint64_t bytes_before = whole->counters().bytes_read;
+      std::string got(333 * 128, '#');
+      ASSERT_TRUE(part->ReadStrided(stride, std::as_writable_bytes(std::span(got)), 128));
+      EXPECT_EQ(whole->counters().bytes_read - bytes_before, 33'300u);
+      for (uint64_t i = 0; i < stride.count; ++i) {
+        ASSERT_EQ(got.substr(i * 128, 100), bytes.substr(22 + i * 3001, 100)) << i;
+        ASSERT_EQ(got.substr(i * 128 + 100, 28), std::string(28, '#')) << "the pitch is not written to";
+      }
+      // The last piece ends where the file does; one byte more is refused.
+      const RandomAccessFile::Stride to_end{bytes.size() - 2007, 7, 1000, 3};
+      EXPECT_TRUE(whole->ReadStrided(to_end, std::as_writable_bytes(std::span(got)), 7));
+      const RandomAccessFile::Stride past_end{bytes.size() - 2006, 7, 1000, 3};
+      EXPECT_EQ(whole->ReadStrided(past_end, std::as_writable_bytes(std::span(got)), 7).error().code,
+                ErrorCode::kInvalidArgument);
+    }
+  const auto file = Open(path);
+  WriteFile(path, PatternBytes(1'000'003, 9));
+  std::string got(300, '\0');
+  const Status stale = file->ReadStrided({0, 100, 1000, 3}, std::as_writable_bytes(std::span(got)), 100);
+  ASSERT_FALSE(stale.has_value());
+  EXPECT_EQ(stale.error().code, ErrorCode::kStale);
+}
+
+// A gather of columns brings its rows into the page cache once; when the last is done they go again, but not from
+// under somebody who had them cached before.
+TEST(LocalFileTest, StridedReadsFillTheCacheOnceAndDropItBehind) {
+  TempDir dir;
+  const std::string path = dir / "f";
+  constexpr uint64_t kMiB = 1 << 20;
+  WriteFile(path, PatternBytes(8 * kMiB));
+  std::string got(kMiB, '\0');
+  const auto destination = std::as_writable_bytes(std::span(got));
+  const RandomAccessFile::Stride columns{0, 512, 8192, 1024};
+  for (const bool was_cached : {false, true}) {
+    DropFromPageCache(path);
+    AlignedBuffer buffer(kMiB);
+    for (uint64_t i = 0; i < (was_cached ? 8 : 0); ++i) {
+      ASSERT_TRUE(Open(path, SourceIo::kBuffered)->ReadWithin({i * kMiB, (i + 1) * kMiB}, buffer.span()));
+    }
+    const auto file = Open(path);
+    ASSERT_TRUE(file->ReadStrided(columns, destination, 512));
+    EXPECT_GE(ResidentPages(path, {0, 8 * kMiB}), 1024u);
+    EXPECT_EQ(file->counters().bytes_read, 512u * 1024);
+    file->DropBehind({0, 8 * kMiB});
+    EXPECT_EQ(ResidentPages(path, {0, 8 * kMiB}), was_cached ? 2048u : 0u);
+  }
+}
+
 TEST(LocalFileTest, OpenRefusesWhatIsNoRegularFile) {
   TempDir dir;
   const auto folder = LocalFile::Open(dir.path().string(), "D", {});

@@ -45,7 +45,8 @@ TEST(StridedCopyTest, TransposesOfEveryWidthAndRaggedEdges) {
   for (const uint32_t unit : {1u, 2u, 4u, 8u})
     for (const uint64_t rows : {1u, 7u, 8u, 16u, 31u, 32u, 33u, 64u, 65u, 130u})
       for (const uint64_t columns : {1u, 5u, 8u, 16u, 32u, 63u, 64u, 129u})
-        ExpectCopied({{rows, columns * unit, unit}, {columns, unit, rows * unit}}, unit);
+        ExpectCopied({{rows, columns * unit, unit}, {columns, unit, static_cast<int64_t>(rows * unit)}},
+                     unit);
 }
 
 TEST(StridedCopyTest, TransposesWithinLargerMatrices) {
@@ -60,10 +61,10 @@ TEST(StridedCopyTest, AnyBoxInAnyOrder) {
   for (int round = 0; round < 3000; ++round) {
     const uint32_t unit = 1u << random() % 4;
     std::vector<CopyMode> modes(random() % 5);
-    uint64_t destination_stride = unit;
+    int64_t destination_stride = unit;
     for (CopyMode& mode : modes) {
       mode = {1 + random() % 7, random() % 40 * unit, destination_stride};
-      destination_stride *= mode.extent;  // No two units in one place.
+      destination_stride *= static_cast<int64_t>(mode.extent);  // No two units in one place.
     }
     std::ranges::shuffle(modes, random);
     ExpectCopied(modes, unit);
@@ -73,11 +74,11 @@ TEST(StridedCopyTest, AnyBoxInAnyOrder) {
 TEST(ModeWalkTest, CoversEveryTupleOnce) {
   const std::vector<CopyMode> modes{{3, 100, 1000}, {1, 7, 7}, {2, 10, 50}};
   ModeWalk walk(modes);
-  std::vector<std::pair<uint64_t, uint64_t>> seen;
+  std::vector<std::pair<uint64_t, int64_t>> seen;
   do seen.emplace_back(walk.source_bytes(), walk.destination_bytes());
   while (walk.Next());
-  const std::vector<std::pair<uint64_t, uint64_t>> expected{{0, 0},      {10, 50},    {100, 1000},
-                                                            {110, 1050}, {200, 2000}, {210, 2050}};
+  const std::vector<std::pair<uint64_t, int64_t>> expected{{0, 0},      {10, 50},    {100, 1000},
+                                                           {110, 1050}, {200, 2000}, {210, 2050}};
   EXPECT_EQ(seen, expected);
   EXPECT_EQ(walk.source_bytes(), 0u);
   ModeWalk none({});

@@ -43,7 +43,7 @@ TEST(ViewAllocationTest, ReadsAllocateNothing) {
   add(DType::kF16, DType::kF16, {1 << 20}, {1});
   add(DType::kF16, DType::kF32, {1 << 20}, {1});
   add(DType::kF64, DType::kBF16, {1 << 19}, {1}, {.swap_bytes = 8, .sign_flip = SignFlip::kAll});
-  add(DType::kF32, DType::kF16, {50, 8000}, {10000, 1});  // Long runs.
+  add(DType::kF32, DType::kF16, {20, 40'000}, {50'000, 1});  // Long runs.
   for (int i = 0; i < 1000; ++i) add(DType::kF32, i % 2 ? DType::kF32 : DType::kF16, {25}, {1});
   const auto file = MakeViewFile("header", std::move(views), std::make_shared<BlockCache>(1_MiB)).value();
   ReadScratch scratch;
