@@ -1,9 +1,10 @@
 /// \file
-/// Model families: from the tensors and metadata of a source to the tensors and config.json of a target layout.
+/// Model families: from the tensors and metadata of a source to the tensors and config.json of a target
+/// layout.
 ///
-/// A family is a table (docs/families.md, docs/family.schema.json), never code. This header is the door of the
-/// folder: load tables, detect which one fits, apply it, or apply it backwards. A family knows no file format:
-/// it sees named tensors in parts, and documents of metadata.
+/// A family is a table (docs/families.md, docs/family.schema.json), never code. This header is the door of
+/// the folder: load tables, detect which one fits, apply it, or apply it backwards. A family knows no file
+/// format: it sees named tensors in parts, and documents of metadata.
 #pragma once
 
 #include <cstdint>
@@ -76,11 +77,11 @@ struct FamilyDrop {
 
 /// What a table makes of a source.
 struct FamilyResult {
-  std::vector<ProducedTensor> tensors;   ///< In the order of the table's lines; names are unique.
+  std::vector<ProducedTensor> tensors;  ///< In the order of the table's lines; names are unique.
   std::vector<FamilyDrop> dropped;
-  std::string config_json;               ///< Text of config.json; empty when the table derives none.
-  std::string generation_config_json;    ///< Likewise.
-  std::vector<std::string> notes;        ///< Things a user should be told, one line each.
+  std::string config_json;             ///< Text of config.json; empty when the table derives none.
+  std::string generation_config_json;  ///< Likewise.
+  std::vector<std::string> notes;      ///< Things a user should be told, one line each.
 };
 
 struct FamilyTable;  // table.h
@@ -92,10 +93,11 @@ class FamilyRegistry {
   /// \error kInternal  one of them does not load: a build that skipped its own check
   static Result<FamilyRegistry> BuiltIn();
 
-  /// These and those of a rules file (`--rules`): one table, or `{"families": [...]}`. A table of a name that is
-  /// known replaces it.
+  /// These and those of a rules file (`--rules`): one table, or `{"families": [...]}`. A table of a name that
+  /// is known replaces it.
   /// \param file  for messages: "FILE:LINE: KEY: what; expected what"
-  /// \error kInvalidArgument  not JSON, not the schema, a pattern, template or expression that does not parse, an
+  /// \error kInvalidArgument  not JSON, not the schema, a pattern, template or expression that does not
+  /// parse, an
   ///                          `extends` that names no table or itself
   Status AddRules(std::string_view text, const std::string& file);
 
@@ -116,14 +118,17 @@ struct FamilyChoice {
   std::vector<std::string> evidence;         ///< One line each: what the table's conditions saw.
 };
 
-/// Chooses by evidence (`auto`): the table all of whose conditions hold. One that extends another wins over it.
+/// Chooses by evidence (`auto`): the table all of whose conditions hold. One that extends another wins over
+/// it.
 /// \error kAmbiguous  two fit: lists them, what each saw, and `--family`
 Result<FamilyChoice> DetectFamily(const FamilyRegistry& registry, const FamilyInput& input);
 
-/// Applies `table`. No tensor byte is read but those of small replicas that must be equal, and of tensors that the
-/// table asks to compare.
-/// \error kCorrupt          a check of the table fails, a shape contradicts it (names tensor, expression and both
-///                          values), an unmatched source tensor (with the nearest rule), elements read twice or never
+/// Applies `table`. No tensor byte is read but those of small replicas that must be equal, and of tensors
+/// that the table asks to compare.
+/// \error kCorrupt          a check of the table fails, a shape contradicts it (names tensor, expression and
+/// both
+///                          values), an unmatched source tensor (with the nearest rule), elements read twice
+///                          or never
 /// \error kNotFound         a source tensor that the target needs is missing: names both
 /// \error kInvalidArgument  an option that the table does not know, or a value it does not take; a fault of a
 ///                          user's table (with file, line and key)
@@ -131,15 +136,15 @@ Result<FamilyResult> ApplyFamily(const FamilyTable& table, const FamilyInput& in
 
 /// Applies `table` backwards: from the target's tensors to the native ones.
 struct ReverseInput {
-  std::vector<FamilyTensor> tensors;         ///< Of the target, one part each.
-  const nlohmann::json* config = nullptr;    ///< config.json of the target.
-  uint64_t parts = 1;                        ///< How many ranks the native checkpoint has.
+  std::vector<FamilyTensor> tensors;       ///< Of the target, one part each.
+  const nlohmann::json* config = nullptr;  ///< config.json of the target.
+  uint64_t parts = 1;                      ///< How many ranks the native checkpoint has.
   FamilyOptions options;
   Limits limits;
 };
 struct ReverseResult {
-  /// Native tensors in the order of the lines that make them; each in `parts` parts when its line marks a cut or
-  /// it is replicated.
+  /// Native tensors in the order of the lines that make them; each in `parts` parts when its line marks a cut
+  /// or it is replicated.
   std::vector<FamilyTensor> tensors;
 };
 /// \error kUnsupported      a line that does not invert: names it and why
@@ -149,9 +154,9 @@ Result<ReverseResult> ReverseFamily(const FamilyTable& table, const ReverseInput
 /// For people and scripts: `weightfs families`.
 struct FamilySummary {
   std::string name, title, source, target;
-  std::vector<std::string> evidence;                          ///< The conditions, as written.
-  std::vector<std::pair<std::string, std::string>> options;   ///< `KEY=DEFAULT`, help.
-  bool is_user = false;                                       ///< From a rules file.
+  std::vector<std::string> evidence;                         ///< The conditions, as written.
+  std::vector<std::pair<std::string, std::string>> options;  ///< `KEY=DEFAULT`, help.
+  bool is_user = false;                                      ///< From a rules file.
 };
 FamilySummary Summarize(const FamilyTable& table);
 
