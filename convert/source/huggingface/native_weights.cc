@@ -141,6 +141,13 @@ bool IsNativeWeightName(std::span<const std::string> patterns, std::string_view 
   });
 }
 
+std::string NativeNumber(std::span<const std::string> patterns, std::string_view name) {
+  for (const std::string& pattern : patterns)
+    if (auto found = MatchNativeName(pattern, WithoutLz4(name)); found && !found->number.empty())
+      return std::move(found->number);
+  return {};
+}
+
 Result<std::optional<NativeWeights>> FindNativeWeights(std::span<const SourceEntry> entries,
                                                        std::span<const std::string> patterns,
                                                        std::string_view shown, std::string_view tag) {

@@ -30,6 +30,10 @@ std::optional<NativeName> MatchNativeName(std::string_view pattern, std::string_
 /// True when a name of `pattern`, or it with `.lz4`, is `name`.
 bool IsNativeWeightName(std::span<const std::string> patterns, std::string_view name);
 
+/// The digits that stand for `{number}` in `name`, with or without `.lz4`; empty when no pattern has them
+/// there.
+std::string NativeNumber(std::span<const std::string> patterns, std::string_view name);
+
 /// The weights of one folder. Names of files in it.
 struct NativeWeights {
   std::vector<std::string> files;  ///< One, or the files of all ranks in their order.
