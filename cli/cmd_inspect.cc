@@ -75,6 +75,9 @@ void AddSet(Summary& summary, const WeightSetReport& set) {
   summary.Add("weights", fmt::format("{}: {}, {}{}", JoinFirst(set.files), Plural(set.tensor_count, "tensor"),
                                      FormatSize(set.tensor_bytes),
                                      set.passed_through ? ", the source file byte for byte" : ""));
+  if (set.rank_count > 1)
+    summary.Add("ranks",
+                fmt::format("{} files, each with parts of the tensors", FormatCount(set.rank_count)));
   if (set.alias_bytes > 0)
     summary.Add("weights",
                 fmt::format("{} of them repeat another tensor (aliases)", FormatSize(set.alias_bytes)));
@@ -130,10 +133,19 @@ std::string SummaryText(const OpenedSource& opened, int width) {
   return std::move(summary).Take();
 }
 
+/// The files of the parts that a tensor is made from: the first, and how many more.
+std::string SourceText(const TensorReport& tensor) {
+  if (tensor.sources.empty()) return "a constant";
+  std::set<std::string_view> files;
+  for (const TensorOrigin& source : tensor.sources) files.insert(source.file);
+  const std::string& first = tensor.sources.front().file;
+  return files.size() == 1 ? first : fmt::format("{} and {} more", first, files.size() - 1);
+}
+
 std::string TensorTable(const weightfs::Report& report, int width) {
-  std::set<std::string_view> files, sources;
+  std::set<std::string> files, sources;
   for (const TensorReport& tensor : report.tensors)
-    files.insert(tensor.file), sources.insert(tensor.source_file);
+    files.insert(tensor.file), sources.insert(SourceText(tensor));
   std::vector<TextTable::Column> columns = {
       {"tensor", false, true}, {"dtype"}, {"shape", false, true}, {"size", true}};
   if (files.size() > 1) columns.push_back({"served in", false, true});
@@ -145,7 +157,7 @@ std::string TensorTable(const weightfs::Report& report, int width) {
     std::vector<std::string> row = {Printable(tensor.name), TypeText(tensor.view),
                                     ShapeText(tensor.view.shape()), FormatSize(tensor.view.size_bytes())};
     if (files.size() > 1) row.push_back(Printable(tensor.file));
-    if (sources.size() > 1) row.push_back(Printable(tensor.source_file));
+    if (sources.size() > 1) row.push_back(Printable(SourceText(tensor)));
     table.AddRow(std::move(row));
   }
   std::string text = table.empty() ? "" : table.Format(width);

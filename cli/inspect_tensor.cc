@@ -14,11 +14,11 @@ std::string RangeText(uint64_t begin, uint64_t end) {
   return fmt::format("bytes {} to {}", FormatCount(begin), FormatCount(end));
 }
 
-std::string SourceText(const TensorReport& tensor) {
-  const RandomAccessFile::Location location = tensor.view.storage()->location();
-  const ByteRange span = tensor.view.layout().span_bytes();
-  std::string text = tensor.source_file;
-  if (!tensor.storage.empty()) text += fmt::format(", storage {}", tensor.storage);
+std::string SourceText(const TensorOrigin& source) {
+  const RandomAccessFile::Location location = source.view.storage()->location();
+  const ByteRange span = source.view.layout().span_bytes();
+  std::string text = source.file;
+  if (!source.storage.empty()) text += fmt::format(", storage {}", source.storage);
   if (location.file != nullptr)
     return text + ", " + RangeText(location.offset_bytes + span.begin, location.offset_bytes + span.end);
   return text + fmt::format(", {} of it once decompressed", RangeText(span.begin, span.end));
@@ -68,8 +68,11 @@ std::string TensorText(const TensorReport& tensor) {
       fmt::format("{}, {}", tensor.file,
                   RangeText(tensor.file_offset_bytes, tensor.file_offset_bytes + view.size_bytes())));
   if (tensor.is_alias) add("", "serves the same stored elements as an earlier tensor");
-  if (tensor.source_name != tensor.name) add("called", fmt::format("{} in the source", tensor.source_name));
-  add("source", SourceText(tensor));
+  for (const TensorOrigin& source : tensor.sources) {
+    if (source.name != tensor.name) add("called", fmt::format("{} in the source", source.name));
+    add("source", SourceText(source));
+  }
+  if (!tensor.rule.empty()) add("rule", tensor.rule);
   add("layout", LayoutText(view.layout()));
   const std::vector<std::string> operations = view.Operations();
   if (operations.empty()) add("operations", "none: the bytes as stored");

@@ -49,10 +49,33 @@ Status ApplyTo(const std::string& value, Settings&) {
   return NotInThisVersion(fmt::format("this version has no target '{}'; expected hf", value));
 }
 
+/// NAME, or NAME:KEY=VALUE:KEY=VALUE. Which names there are is known when the tables are.
 Status ApplyFamily(const std::string& value, Settings& settings) {
-  if (value != "auto" && value != "none")
-    return NotInThisVersion(fmt::format("this version has no family '{}'; expected auto or none", value));
-  settings.open.family = value;
+  const size_t end = value.find(':');
+  WEIGHTFS_CHECK(Store(value.substr(0, end), "auto, none or the name of a family", settings.open.family));
+  settings.open.family_options.clear();
+  for (size_t begin = end; begin != value.npos;) {
+    const size_t next = value.find(':', begin + 1);
+    const std::string option = value.substr(begin + 1, next == value.npos ? next : next - begin - 1);
+    const size_t equals = option.find('=');
+    if (equals == option.npos || equals == 0)
+      return UsageError(fmt::format("'{}' is not an option of a family; expected KEY=VALUE", option));
+    const bool is_new =
+        settings.open.family_options.try_emplace(option.substr(0, equals), option.substr(equals + 1)).second;
+    if (!is_new)
+      return UsageError(fmt::format("'{}' is given twice; expected once", option.substr(0, equals)));
+    begin = next;
+  }
+  return {};
+}
+
+Status ApplyVocabSize(const std::string& value, Settings& settings) {
+  uint64_t size = 0;
+  const char* const end = value.data() + value.size();
+  const auto [stop, error] = std::from_chars(value.data(), end, size);
+  if (error != std::errc() || stop != end || size == 0)
+    return UsageError(fmt::format("'{}' is not a number of rows; expected 1 or more", value));
+  settings.open.vocab_size = size;
   return {};
 }
 
@@ -98,8 +121,9 @@ constexpr std::array kOptions = {
     OptionSpec{"dtype", "TYPE", "cast float tensors: keep (default), f32, f16, bf16, f64 or torch's names",
                kOpening, false, ApplyDtype},
     OptionSpec{"to", "TARGET", "the layout to serve: hf (default)", kOpening, false, ApplyTo},
-    OptionSpec{"family", "NAME", "the model family: auto (default) or none, which renames nothing", kOpening,
-               false, ApplyFamily},
+    OptionSpec{"family", "NAME[:KEY=VALUE]",
+               "the model family: auto (default), none, or a name that families lists; with its options",
+               kOpening, false, ApplyFamily},
     OptionSpec{"max-shard-size", "SIZE",
                "split weights into shards of at most SIZE, with an index; default: one file", kOpening, false,
                ApplyMaxShardSize},
@@ -112,9 +136,11 @@ constexpr std::array kOptions = {
                [](const std::string& value, Settings& settings) {
                  return Append(value, "a folder", settings.open.overlays);
                }},
-    OptionSpec{
-        "rules", "FILE", "family tables of your own", kOpening, false,
-        [](const std::string&, Settings&) { return NotInThisVersion("this version has no family tables"); }},
+    OptionSpec{"rules", "FILE", "family tables of your own, beside the built-in ones",
+               kOpening | Bit(Command::kFamilies), false,
+               [](const std::string& value, Settings& settings) {
+                 return Store(value, "a file", settings.open.rules_path);
+               }},
     OptionSpec{"include", "RE", "serve only tensors whose name matches an RE2 pattern; repeatable", kOpening,
                true,
                [](const std::string& value, Settings& settings) {
@@ -130,27 +156,26 @@ constexpr std::array kOptions = {
                [](const std::string& value, Settings& settings) {
                  return Store(value, "a key path such as model.state_dict", settings.open.weights_key_path);
                }},
-    OptionSpec{"tag", "NAME", "which save of a root that has several", kOpening, false,
-               [](const std::string&, Settings&) {
-                 return NotInThisVersion("no format that this version reads keeps several saves in one root");
+    OptionSpec{"tag", "NAME", "which save of a folder that has several: its number", kOpening, false,
+               [](const std::string& value, Settings& settings) {
+                 return Store(value, "the number of a save", settings.open.tag);
                }},
     OptionSpec{"also", "DIR", "a further folder with rank files of the same save; repeatable", kOpening, true,
                [](const std::string&, Settings&) {
-                 return NotInThisVersion("no format that this version reads has rank files");
+                 return NotInThisVersion("no format that this version reads spreads rank files over folders");
                }},
     OptionSpec{"allow-links", "DIR", "follow symbolic links of SOURCE that lead below DIR; repeatable",
                kOpening, true,
                [](const std::string& value, Settings& settings) {
                  return Append(value, "a folder", settings.open.allowed_link_dirs);
                }},
-    OptionSpec{"trim-vocab", "", "drop the padding rows of embeddings", kOpening, false,
-               [](const std::string&, Settings&) {
-                 return NotInThisVersion("no format that this version reads pads its vocabulary");
+    OptionSpec{"trim-vocab", "", "drop the padding rows of embeddings, where the family can", kOpening, false,
+               [](const std::string&, Settings& settings) -> Status {
+                 settings.open.trim_vocab = true;
+                 return {};
                }},
-    OptionSpec{"vocab-size", "N", "the number of embedding rows that are real", kOpening, false,
-               [](const std::string&, Settings&) {
-                 return NotInThisVersion("no format that this version reads pads its vocabulary");
-               }},
+    OptionSpec{"vocab-size", "N", "the number of embedding rows that are real, where the family asks",
+               kOpening, false, ApplyVocabSize},
     OptionSpec{"tp", "N", "tensor-parallel ranks of the target", kOpening, false,
                [](const std::string&, Settings&) {
                  return NotInThisVersion("no target of this version has ranks");

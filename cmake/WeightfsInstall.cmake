@@ -16,6 +16,7 @@ set(weightfs_public_headers
   convert/step_folder.h
   convert/version.h
   convert/view/layout.h
+  convert/view/piece_map.h
   convert/view/tensor_view.h
   convert/view/virtual_file.h
   convert/virtual_tree.h)

@@ -1,14 +1,41 @@
 #include "convert/convert.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "convert/opening.h"
+#include "convert/set_family.h"
 
 namespace weightfs {
 
+Result<FamilyRegistry> LoadFamilies(const std::string& rules_path) {
+  WEIGHTFS_TRY(FamilyRegistry registry, FamilyRegistry::BuiltIn());
+  if (rules_path.empty()) return registry;
+  const auto read = [&]() -> Result<std::string> {
+    WEIGHTFS_TRY(const std::shared_ptr<SourceFiles> files, SourceFiles::Create(rules_path, {}));
+    if (files->is_directory())
+      return Fail(ErrorCode::kInvalidArgument, fmt::format("{}: a folder; expected a file", rules_path));
+    return files->ReadSmall("", Limits().json_bytes_max);
+  };
+  const Result<std::string> text = read();
+  if (!text) {
+    // Whatever is wrong with it, it is not the source.
+    Error error = text.error().Within("--rules");
+    error.code = ErrorCode::kInvalidArgument;
+    return std::unexpected(std::move(error));
+  }
+  WEIGHTFS_CHECK(registry.AddRules(*text, rules_path));
+  return registry;
+}
+
 Result<OpenedSource> Open(const std::string& source, const OpenOptions& options) {
   WEIGHTFS_TRY(NameFilter filter, NameFilter::Compile(options.include, options.exclude));
-  return Opening(source, options, std::move(filter), std::make_shared<BlockCache>(options.limits.cache_bytes))
+  WEIGHTFS_TRY(FamilyRegistry families, LoadFamilies(options.rules_path));
+  WEIGHTFS_CHECK(CheckFamilyOption(families, options));
+  return Opening(source, options, std::move(filter),
+                 std::make_shared<const FamilyRegistry>(std::move(families)),
+                 std::make_shared<BlockCache>(options.limits.cache_bytes))
       .Run();
 }
 

@@ -28,20 +28,35 @@
 
 namespace weightfs {
 
+class FamilyRegistry;
+
 /// What the command line can say about a view. Paths are as the user wrote them.
 struct OpenOptions {
-  std::optional<DType> dtype;                    ///< `--dtype`; nothing is `keep`.
-  std::optional<uint64_t> max_shard_size_bytes;  ///< `--max-shard-size`; nothing is one file per set.
-  std::string family = "auto";                   ///< `--family`: `auto` or `none`.
-  std::string config_path;                       ///< `--config FILE`
-  std::vector<std::string> overlays;             ///< `--overlay DIR`, the last wins.
-  std::vector<std::string> include;              ///< RE2 patterns on served names, unanchored.
-  std::vector<std::string> exclude;              ///< Wins over `include`.
-  std::string weights_key_path;                  ///< `--weights KEY.PATH`
-  std::vector<std::string> allowed_link_dirs;    ///< `--allow-links DIR`
-  bool partial = false;                          ///< `--partial`: serve what is whole.
-  SourceIo source_io = SourceIo::kAuto;          ///< `--source-io`
-  Limits limits;                                 ///< `limits.cache_bytes` is `--cache`.
+  std::optional<DType> dtype;                         ///< `--dtype`; nothing is `keep`.
+  std::optional<uint64_t> max_shard_size_bytes;       ///< `--max-shard-size`; nothing is one file per set.
+  std::string family = "auto";                        ///< `--family`: `auto`, `none` or the name of a table.
+  std::map<std::string, std::string> family_options;  ///< `--family NAME:KEY=VALUE`
+  std::string rules_path;                      ///< `--rules FILE`: family tables beside the built-in ones.
+  std::optional<uint64_t> vocab_size;          ///< `--vocab-size`
+  bool trim_vocab = false;                     ///< `--trim-vocab`
+  std::string tag;                             ///< `--tag`: which of several numbered saves.
+  std::string config_path;                     ///< `--config FILE`
+  std::vector<std::string> overlays;           ///< `--overlay DIR`, the last wins.
+  std::vector<std::string> include;            ///< RE2 patterns on served names, unanchored.
+  std::vector<std::string> exclude;            ///< Wins over `include`.
+  std::string weights_key_path;                ///< `--weights KEY.PATH`
+  std::vector<std::string> allowed_link_dirs;  ///< `--allow-links DIR`
+  bool partial = false;                        ///< `--partial`: serve what is whole.
+  SourceIo source_io = SourceIo::kAuto;        ///< `--source-io`
+  Limits limits;                               ///< `limits.cache_bytes` is `--cache`.
+};
+
+/// A part of the source that a served tensor is made from: a tensor, or the part of it that one rank holds.
+struct TensorOrigin {
+  std::string name;     ///< In the source.
+  std::string file;     ///< Source file, relative to the source root.
+  std::string storage;  ///< Zip member or storage key; may be empty.
+  TensorView view;      ///< All of the part, as stored.
 };
 
 /// One served tensor, for people and scripts.
@@ -50,17 +65,16 @@ struct TensorReport {
   std::string file;                ///< Served file, relative path.
   uint64_t file_offset_bytes = 0;  ///< Where its bytes begin in the served file.
   TensorView view;
-  std::string source_name;  ///< Name in the source.
-  std::string source_file;  ///< Source file, relative to the source root.
-  std::string storage;      ///< Zip member or storage key; may be empty.
-  bool is_alias = false;    ///< Serves the same stored elements as an earlier tensor.
+  std::vector<TensorOrigin> sources;  ///< By tensor, then by rank; empty for a constant fill.
+  std::string rule;                   ///< Of the family's table: "(n k j) D -> (n j k) D"; empty without one.
+  bool is_alias = false;              ///< Serves the same stored elements as an earlier tensor.
 };
 
 /// A tensor of the source that is not served, and the rule that dropped it.
 struct DroppedTensor {
   std::string name;
   std::string file;
-  std::string rule;  ///< "--exclude REGEX", "not matched by --include", "--partial: ..."
+  std::string rule;  ///< "--exclude REGEX", "not matched by --include", or why the family's table drops it
 };
 
 /// One set of weights in the view: a single file, or shards and an index.
@@ -69,7 +83,10 @@ struct WeightSetReport {
   std::vector<std::string> files;  ///< Served files, relative paths, shards in order.
   std::string format;              ///< Source format, "torch-zip" etc.
   std::vector<std::string> source_files;
-  bool passed_through = false;  ///< Byte for byte the source file.
+  uint64_t rank_count = 1;                   ///< Files that hold parts of the tensors.
+  bool passed_through = false;               ///< Byte for byte the source file.
+  std::string family;                        ///< The table's name; empty when there is none.
+  std::vector<std::string> family_evidence;  ///< What the table's conditions saw.
   uint64_t tensor_count = 0;
   uint64_t tensor_bytes = 0;  ///< As served.
   uint64_t alias_bytes = 0;   ///< Of them, bytes of tensors that repeat another.
@@ -81,7 +98,7 @@ struct WeightSetReport {
 /// What was found and decided: `weightfs inspect`, the manifest and the lines that `mount` prints.
 struct Report {
   std::string source;                        ///< As the user wrote it.
-  std::string family;                        ///< "identity" or "none".
+  std::string family;                        ///< Names of tables, else "identity" or "none".
   std::vector<std::string> family_evidence;  ///< What the choice was made from, one line each.
   std::string dtype = "keep";
   std::vector<WeightSetReport> sets;
@@ -120,6 +137,12 @@ std::string InspectJson(const Report& report);
 
 /// The JSON of `/.weightfs/manifest.json` (docs/manifest.schema.json).
 std::string ManifestJson(const Report& report);
+
+/// The families that are known: the built-in tables, and those of a rules file. convert/family/family.h has
+/// the type.
+/// \param rules_path  `--rules`; may be empty
+/// \error kInvalidArgument  the rules file is absent, or as FamilyRegistry::AddRules
+Result<FamilyRegistry> LoadFamilies(const std::string& rules_path);
 
 /// One source format for `weightfs formats`.
 struct FormatInfo {

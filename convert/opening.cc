@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "convert/served_set.h"
-#include "convert/source/open_file.h"
 #include "convert/weightfs_folder.h"
 
 namespace weightfs {
@@ -20,11 +18,13 @@ Result<OpenedSource> Opening::Run() {
   } else {
     WEIGHTFS_CHECK(FindBareFile());
   }
+  WEIGHTFS_CHECK(CheckTag());
+  WEIGHTFS_CHECK(OpenOptionRoots());
+  WEIGHTFS_CHECK(CollectSideFiles());
   for (const std::string& folder : repository_.folders) WEIGHTFS_CHECK(opened_.tree.AddFolder(folder, 0));
   for (const WeightSet& set : repository_.weights) WEIGHTFS_CHECK(ServeWeights(set));
   WEIGHTFS_CHECK(ServeSteps());
   if (opened_.report.sets.empty()) return FailNothingWhole();
-  WEIGHTFS_CHECK(CollectSideFiles());
   WEIGHTFS_CHECK(ServeSideFiles());
   ReportFamily();
   WEIGHTFS_CHECK(Finish());
@@ -67,8 +67,10 @@ Status Opening::FindRepository() {
     WEIGHTFS_TRY(const bool has_weights, RootHasWeights());
     if (!has_weights) return FindSideFilesAlone();
   }
-  const ScanMode mode = options_.partial ? ScanMode::kPartial : ScanMode::kStrict;
-  WEIGHTFS_TRY(repository_, ScanRepository(*source_, options_.limits, mode));
+  const ScanOptions scan = {.mode = options_.partial ? ScanMode::kPartial : ScanMode::kStrict,
+                            .weight_patterns = families_->WeightPatterns(),
+                            .tag = options_.tag};
+  WEIGHTFS_TRY(repository_, ScanRepository(*source_, options_.limits, scan));
   Report& report = opened_.report;
   for (const HiddenFile& hidden : repository_.hidden) report.hidden.emplace_back(hidden.path, hidden.reason);
   for (const UnservedModel& model : repository_.unserved)
@@ -77,59 +79,18 @@ Status Opening::FindRepository() {
   return {};
 }
 
+/// `--tag` chooses among numbered saves. The steps of a folder of steps have theirs.
+Status Opening::CheckTag() const {
+  if (options_.tag.empty() || repository_.has_numbered_saves) return {};
+  if (!step_names_.empty() && repository_.weights.empty()) return {};
+  return Fail(ErrorCode::kInvalidArgument, fmt::format("--tag {}: does not apply: {} keeps no numbered saves",
+                                                       options_.tag, source_->name()));
+}
+
 std::unexpected<Error> Opening::FailNothingWhole() const {
   std::string message = fmt::format("{}: no model is whole; expected at least one", source_->name());
   for (const std::string& note : opened_.report.notes) message.append("\n").append(note);
   return Fail(ErrorCode::kNotFound, std::move(message));
-}
-
-Status Opening::ServeWeights(const WeightSet& set) {
-  int64_t mtime_nanoseconds = 0;
-  Status served = ServeWeightSet(set, mtime_nanoseconds);
-  if (served) return {};
-  // One damaged model of a tree may be left out, by name; options that do not fit stay errors.
-  const bool can_leave_out =
-      options_.partial && source_->is_directory() && served.error().code != ErrorCode::kInvalidArgument;
-  if (!can_leave_out) return served;
-  const std::string path = JoinPath(set.folder, set.stem);
-  opened_.report.notes.push_back(fmt::format("{}: left out (--partial): {}", path, served.error().message));
-  for (const std::string& shard : set.shards)
-    opened_.report.hidden.emplace_back(shard, "--partial: " + served.error().message);
-  return {};
-}
-
-Status Opening::ServeWeightSet(const WeightSet& set, int64_t& mtime_nanoseconds) {
-  SourceContext context;
-  context.limits = options_.limits;
-  context.cache = cache_;
-  context.weights_key_path = options_.weights_key_path;
-  const size_t opened_before = source_->opened().size();
-  FilePtr single;
-  Checkpoint checkpoint;
-  if (set.index_path.empty() && set.shards.size() == 1) {
-    WEIGHTFS_TRY(const FilePtr file, source_->OpenWeights(set.shards[0]));
-    WEIGHTFS_TRY(checkpoint, OpenCheckpointFile(file, context));
-    if (!set.shards[0].empty())
-      for (SourceTensor& tensor : checkpoint.tensors) tensor.file = set.shards[0];
-    if (checkpoint.format == FileFormatName(FileFormat::kSafetensors)) single = file;
-  } else {
-    WEIGHTFS_TRY(checkpoint, OpenWeightSet(set, *source_, context));
-  }
-  WEIGHTFS_TRY(ServedSet served, ServeSet(set, checkpoint, single, filter_, options_, cache_));
-  if (!source_->is_directory()) served.report.source_files = {source_->name()};
-  for (size_t i = opened_before; i < source_->opened().size(); ++i)
-    mtime_nanoseconds = std::max(mtime_nanoseconds, source_->opened()[i]->identity().mtime_nanoseconds);
-  newest_mtime_ = std::max(newest_mtime_, mtime_nanoseconds);
-
-  for (auto& [path, file] : served.files)
-    WEIGHTFS_CHECK(opened_.tree.AddFile(path, std::move(file), mtime_nanoseconds));
-  Report& report = opened_.report;
-  report.metadata_bytes += checkpoint.metadata_bytes;
-  report.sets.push_back(std::move(served.report));
-  std::move(served.tensors.begin(), served.tensors.end(), std::back_inserter(report.tensors));
-  std::move(served.dropped.begin(), served.dropped.end(), std::back_inserter(report.dropped));
-  std::move(served.notes.begin(), served.notes.end(), std::back_inserter(report.notes));
-  return {};
 }
 
 Status Opening::Finish() {

@@ -10,18 +10,25 @@
 
 #include "convert/base/relative_path.h"
 #include "convert/convert.h"
+#include "convert/family/family.h"
 #include "convert/name_filter.h"
+#include "convert/opened_weights.h"
+#include "convert/served_set.h"
+#include "convert/set_family.h"
 #include "convert/source/huggingface/repository.h"
 #include "convert/source/source_files.h"
 
 namespace weightfs {
 
+inline constexpr std::string_view kConfigName = "config.json";
+
 /// A file of the view that is not weights, before config.json is edited.
 struct SideFile {
-  std::string path;    ///< In the view.
-  std::string origin;  ///< What the manifest says: source, overlay or `--config`.
-  std::shared_ptr<SourceFiles> files;
-  std::string source_path;  ///< Relative to `files`.
+  std::string path;                    ///< In the view.
+  std::string origin;                  ///< What the manifest says: source, overlay, `--config` or the family.
+  std::shared_ptr<SourceFiles> files;  ///< nullptr: `text` is the file.
+  std::string source_path;             ///< Relative to `files`.
+  std::string text;
   int64_t mtime_nanoseconds = 0;
 };
 
@@ -29,8 +36,11 @@ struct SideFile {
 class Opening {
  public:
   Opening(const std::string& source, const OpenOptions& options, NameFilter filter,
-          std::shared_ptr<BlockCache> cache)
-      : options_(options), filter_(std::move(filter)), cache_(std::move(cache)) {
+          std::shared_ptr<const FamilyRegistry> families, std::shared_ptr<BlockCache> cache)
+      : options_(options),
+        filter_(std::move(filter)),
+        families_(std::move(families)),
+        cache_(std::move(cache)) {
     opened_.report.source = source;
   }
 
@@ -46,24 +56,36 @@ class Opening {
   Status FindSideFilesAlone();
   Status ServeSteps();
   static Result<OpenedSource> OpenStep(const std::string& source, const std::string& step,
-                                       OpenOptions options, std::shared_ptr<BlockCache> cache);
+                                       OpenOptions options, std::shared_ptr<const FamilyRegistry> families,
+                                       std::shared_ptr<BlockCache> cache);
   Status Graft(const std::string& step, OpenedSource opened);
   std::unexpected<Error> FailNothingWhole() const;
   Status ServeWeights(const WeightSet& set);
   Status ServeWeightSet(const WeightSet& set, int64_t& mtime_nanoseconds);
+  Result<OpenedWeights> OpenWeights(const WeightSet& set, FilePtr& single);
+  Result<SetFamily> FindFamily(const WeightSet& set, const OpenedWeights& weights);
+  Status OpenOptionRoots();
+  Status CheckTag() const;
   Status CollectSideFiles();
+  void AddDerived(const WeightSet& set, SetFamily& family, int64_t mtime_nanoseconds);
+  void CompareDerived(const SideFile& given, const std::string& derived, const std::string& family);
   void AddSideFile(SideFile file);
   Status ServeSideFiles();
   Result<VirtualFilePtr> ServeConfig(const SideFile& file);
   void ReportFamily();
+  void ReportIdentity();
+  void NoteMissingConfigs();
   void ReportConfig(const SideFile& file);
   Status Finish();
 
   const OpenOptions options_;
   NameFilter filter_;
+  std::shared_ptr<const FamilyRegistry> families_;
   std::shared_ptr<BlockCache> cache_;
   std::shared_ptr<SourceFiles> source_;
-  std::vector<std::shared_ptr<SourceFiles>> roots_;  ///< Source, overlays and the folder of `--config`.
+  std::vector<std::shared_ptr<SourceFiles>> roots_;     ///< Source, overlays and the folder of `--config`.
+  std::vector<std::shared_ptr<SourceFiles>> overlays_;  ///< In the order of the options.
+  std::shared_ptr<SourceFiles> config_;                 ///< The file of `--config`, or nullptr.
   Repository repository_;
   std::vector<SideFile> side_files_;     ///< Sorted by path, one entry a path.
   std::vector<std::string> step_names_;  ///< Folders of training steps; not part of `repository_`.

@@ -10,8 +10,6 @@
 namespace weightfs {
 namespace {
 
-constexpr std::string_view kConfigName = "config.json";
-
 std::string_view FileName(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 }  // namespace
@@ -27,9 +25,8 @@ void Opening::AddSideFile(SideFile file) {
   }
 }
 
-Status Opening::CollectSideFiles() {
-  for (const PassThrough& file : repository_.files)
-    AddSideFile({file.path, "source", source_, file.path, file.mtime_nanoseconds});
+/// Overlays and the file of `--config`.
+Status Opening::OpenOptionRoots() {
   // Of a folder of nothing but steps, each step has its own.
   if (!step_names_.empty() && repository_.weights.empty()) return {};
   for (const std::string& overlay : options_.overlays) {
@@ -37,18 +34,37 @@ Status Opening::CollectSideFiles() {
     if (!files->is_directory())
       return Fail(ErrorCode::kInvalidArgument, fmt::format("--overlay {}: not a folder", overlay),
                   "--config FILE takes a single config.json");
-    WEIGHTFS_TRY(const std::vector<PassThrough> found, ScanOverlay(*files, options_.limits));
-    for (const PassThrough& file : found)
-      AddSideFile({file.path, "--overlay " + overlay, files, file.path, file.mtime_nanoseconds});
+    overlays_.push_back(std::move(files));
   }
-  if (!options_.config_path.empty()) {
-    WEIGHTFS_TRY(std::shared_ptr<SourceFiles> files, OpenOptionRoot("--config", options_.config_path));
-    if (files->is_directory())
-      return Fail(ErrorCode::kInvalidArgument,
-                  fmt::format("--config {}: a folder; expected a file", options_.config_path));
-    WEIGHTFS_TRY(const FilePtr file, files->OpenPassThrough(""));
-    AddSideFile({std::string(kConfigName), "--config " + options_.config_path, files, "",
-                 files->opened().back()->identity().mtime_nanoseconds});
+  if (options_.config_path.empty()) return {};
+  WEIGHTFS_TRY(config_, OpenOptionRoot("--config", options_.config_path));
+  if (config_->is_directory())
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("--config {}: a folder; expected a file", options_.config_path));
+  return {};
+}
+
+Status Opening::CollectSideFiles() {
+  for (const PassThrough& file : repository_.files)
+    AddSideFile({file.path, "source", source_, file.path, {}, file.mtime_nanoseconds});
+  for (size_t i = 0; i < overlays_.size(); ++i) {
+    WEIGHTFS_TRY(const std::vector<PassThrough> found, ScanOverlay(*overlays_[i], options_.limits));
+    for (const PassThrough& file : found)
+      AddSideFile({file.path,
+                   "--overlay " + options_.overlays[i],
+                   overlays_[i],
+                   file.path,
+                   {},
+                   file.mtime_nanoseconds});
+  }
+  if (config_ != nullptr) {
+    WEIGHTFS_TRY(const FilePtr file, config_->OpenPassThrough(""));
+    AddSideFile({std::string(kConfigName),
+                 "--config " + options_.config_path,
+                 config_,
+                 "",
+                 {},
+                 config_->opened().back()->identity().mtime_nanoseconds});
   }
   return {};
 }
@@ -75,7 +91,9 @@ Status Opening::ServeSideFiles() {
   };
   for (const SideFile& file : side_files_) {
     VirtualFilePtr served;
-    if (options_.dtype && describes_weights(file.path)) {
+    if (file.files == nullptr) {
+      served = MakeTextFile(file.text);
+    } else if (options_.dtype && describes_weights(file.path)) {
       WEIGHTFS_TRY(served, ServeConfig(file));
     } else {
       WEIGHTFS_TRY(FilePtr opened, file.files->OpenPassThrough(file.source_path));
@@ -86,48 +104,6 @@ Status Opening::ServeSideFiles() {
     opened_.report.passed_through.emplace_back(file.path, file.origin);
   }
   return {};
-}
-
-/// HF-named tensors under a config.json that says what they are: the identity family. Names never change
-/// here, so the family only decides what the user is told.
-void Opening::ReportFamily() {
-  Report& report = opened_.report;
-  report.family = "none";
-  for (const SideFile& file : side_files_) {
-    const std::string_view name = FileName(file.path);
-    if (name == "model_index.json") report.family_evidence.push_back(file.path + ": a diffusers pipeline");
-    if (name == "adapter_config.json") report.family_evidence.push_back(file.path + ": a PEFT adapter");
-    if (name == kConfigName) ReportConfig(file);
-  }
-  if (!report.family_evidence.empty() && options_.family != "none") report.family = "identity";
-  if (report.family == "none" && options_.family != "none")
-    report.notes.push_back(
-        fmt::format("{}: no family matched; names are served as they are stored", report.source));
-  for (const WeightSetReport& set : report.sets) {
-    const auto has = [&](std::string_view name) {
-      return opened_.tree.FindPath(JoinPath(set.folder, name)) != kNoNode;
-    };
-    if (!has(kConfigName) && !has("adapter_config.json"))
-      report.notes.push_back(fmt::format(
-          "{}: no config.json beside it; from_pretrained will miss it: give one with --config FILE or "
-          "--overlay DIR",
-          set.files.front()));
-  }
-}
-
-void Opening::ReportConfig(const SideFile& file) {
-  Report& report = opened_.report;
-  const Result<std::string> text = file.files->ReadSmall(file.source_path, options_.limits.json_bytes_max);
-  const Result<ConfigFacts> facts = text ? ReadConfigFacts(*text, file.path, options_.limits)
-                                         : Result<ConfigFacts>(std::unexpected(text.error()));
-  if (!facts) {
-    report.notes.push_back(facts.error().message);
-    return;
-  }
-  if (facts->model_type)
-    report.family_evidence.push_back(fmt::format("{}: model_type {}", file.path, *facts->model_type));
-  if (facts->class_name)
-    report.family_evidence.push_back(fmt::format("{}: _class_name {}", file.path, *facts->class_name));
 }
 
 }  // namespace weightfs

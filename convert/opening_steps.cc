@@ -11,6 +11,7 @@
 
 #include "convert/opening.h"
 #include "convert/source/huggingface/classify.h"
+#include "convert/source/huggingface/native_weights.h"
 #include "convert/step_folder.h"
 
 namespace weightfs {
@@ -29,7 +30,7 @@ void PrefixReport(const std::string& folder, Report& report) {
   }
   for (TensorReport& tensor : report.tensors) {
     tensor.file = JoinPath(folder, tensor.file);
-    tensor.source_file = JoinPath(folder, tensor.source_file);
+    for (TensorOrigin& source : tensor.sources) source.file = JoinPath(folder, source.file);
   }
   for (DroppedTensor& dropped : report.dropped) dropped.file = JoinPath(folder, dropped.file);
   PrefixPaths(folder, report.passed_through);
@@ -44,6 +45,7 @@ Result<OpenOptions> WithAbsolutePaths(OpenOptions options) {
     if (!path.empty()) path = std::filesystem::absolute(path, error).string();
   };
   make_absolute(options.config_path);
+  make_absolute(options.rules_path);
   for (std::string& overlay : options.overlays) make_absolute(overlay);
   for (std::string& folder : options.allowed_link_dirs) make_absolute(folder);
   if (error) return FailIo(error.value(), "the working folder");
@@ -69,9 +71,11 @@ Status Opening::FindSteps() {
 
 Result<bool> Opening::RootHasWeights() {
   WEIGHTFS_TRY(const std::vector<SourceEntry> entries, source_->List(""));
-  return std::any_of(entries.begin(), entries.end(), [](const SourceEntry& entry) {
+  const std::vector<std::string> patterns = families_->WeightPatterns();
+  return std::any_of(entries.begin(), entries.end(), [&](const SourceEntry& entry) {
     const FileRole role = ClassifyFileName(entry.name).role;
-    return !entry.is_directory && (role == FileRole::kWeights || role == FileRole::kIndex);
+    return !entry.is_directory && (role == FileRole::kWeights || role == FileRole::kIndex ||
+                                   IsNativeWeightName(patterns, entry.name));
   });
 }
 
@@ -84,10 +88,11 @@ Status Opening::FindSideFilesAlone() {
 
 /// Steps share the cache, so that the bound of memory is one for the whole mount.
 Result<OpenedSource> Opening::OpenStep(const std::string& source, const std::string& step,
-                                       OpenOptions options, std::shared_ptr<BlockCache> cache) {
+                                       OpenOptions options, std::shared_ptr<const FamilyRegistry> families,
+                                       std::shared_ptr<BlockCache> cache) {
   options.allowed_link_dirs.push_back(source);
   WEIGHTFS_TRY(NameFilter filter, NameFilter::Compile(options.include, options.exclude));
-  Opening opening(JoinPath(source, step), options, std::move(filter), std::move(cache));
+  Opening opening(JoinPath(source, step), options, std::move(filter), std::move(families), std::move(cache));
   opening.is_step_ = true;
   return opening.Run();
 }
@@ -97,7 +102,7 @@ Status Opening::ServeSteps() {
   const std::string& source = opened_.report.source;
   std::set<std::string> served;
   for (const std::string& step : step_names_) {
-    Result<OpenedSource> opened = OpenStep(source, step, options_, cache_);
+    Result<OpenedSource> opened = OpenStep(source, step, options_, families_, cache_);
     if (opened) {
       WEIGHTFS_CHECK(Graft(step, *std::move(opened)));
       served.insert(step);
@@ -114,9 +119,8 @@ Status Opening::ServeSteps() {
   WEIGHTFS_TRY(OpenOptions absolute_options, WithAbsolutePaths(options_));
   opened_.steps = std::make_shared<StepFolder>(
       absolute, std::move(served),
-      [absolute, options = std::move(absolute_options), cache = cache_](const std::string& step) {
-        return OpenStep(absolute, step, options, cache);
-      });
+      [absolute, options = std::move(absolute_options), families = families_, cache = cache_](
+          const std::string& step) { return OpenStep(absolute, step, options, families, cache); });
   return {};
 }
 

@@ -62,6 +62,8 @@ void WriteSet(JsonWriter& json, const WeightSetReport& set) {
   json.Field("format", set.format);
   json.Strings("files", set.files);
   json.Strings("source_files", set.source_files);
+  json.Field("rank_count", set.rank_count);
+  json.Field("family", set.family.empty() ? std::string_view("none") : set.family);
   json.Flag("passed_through", set.passed_through);
   json.Field("tensor_count", set.tensor_count);
   json.Field("tensor_bytes", set.tensor_bytes);
@@ -93,6 +95,25 @@ void WriteSet(JsonWriter& json, const WeightSetReport& set) {
   json.Close('}');
 }
 
+/// Where the bytes of a source tensor lie.
+void WriteOrigin(JsonWriter& json, const TensorView& view) {
+  const RandomAccessFile::Location location = view.storage()->location();
+  const ByteRange span = view.layout().span_bytes();
+  // Bytes of a compressed member or file have no place on disk: the range is within the storage then.
+  json.Flag("on_disk", location.file != nullptr);
+  WriteRange(json, "byte_range", {location.offset_bytes + span.begin, location.offset_bytes + span.end});
+  if (view.layout().contiguous()) return;
+  json.Key("modes");
+  json.Open('[');
+  for (const Mode& mode : view.layout().modes()) {
+    json.Open('[');
+    json.Number(mode.extent);
+    json.Number(mode.stride_bytes);
+    json.Close(']');
+  }
+  json.Close(']');
+}
+
 void WriteTensor(JsonWriter& json, const TensorReport& tensor, bool with_ranges) {
   const TensorView& view = tensor.view;
   json.Open('{');
@@ -112,30 +133,18 @@ void WriteTensor(JsonWriter& json, const TensorReport& tensor, bool with_ranges)
     WriteRange(json, "file_range", {tensor.file_offset_bytes, tensor.file_offset_bytes + view.size_bytes()});
   json.Strings("operations", view.Operations());
   json.Flag("alias", tensor.is_alias);
-  json.Key("source");
-  json.Open('{');
-  json.Field("name", tensor.source_name);
-  json.Field("file", tensor.source_file);
-  json.Field("storage", tensor.storage);
-  if (with_ranges) {
-    const RandomAccessFile::Location location = view.storage()->location();
-    const ByteRange span = view.layout().span_bytes();
-    // Bytes of a compressed member or file have no place on disk: the range is within the storage then.
-    json.Flag("on_disk", location.file != nullptr);
-    WriteRange(json, "byte_range", {location.offset_bytes + span.begin, location.offset_bytes + span.end});
-    if (!view.layout().contiguous()) {
-      json.Key("modes");
-      json.Open('[');
-      for (const Mode& mode : view.layout().modes()) {
-        json.Open('[');
-        json.Number(mode.extent);
-        json.Number(mode.stride_bytes);
-        json.Close(']');
-      }
-      json.Close(']');
-    }
+  if (!tensor.rule.empty()) json.Field("rule", tensor.rule);
+  json.Key("sources");
+  json.Open('[');
+  for (const TensorOrigin& source : tensor.sources) {
+    json.Open('{');
+    json.Field("name", source.name);
+    json.Field("file", source.file);
+    json.Field("storage", source.storage);
+    if (with_ranges) WriteOrigin(json, source.view);
+    json.Close('}');
   }
-  json.Close('}');
+  json.Close(']');
   json.Close('}');
 }
 

@@ -9,6 +9,8 @@
 
 #include "convert/convert.h"
 #include "convert/name_filter.h"
+#include "convert/opened_weights.h"
+#include "convert/set_family.h"
 #include "convert/source/huggingface/repository.h"
 
 namespace weightfs {
@@ -23,14 +25,19 @@ struct ServedSet {
   std::vector<std::string> notes;
 };
 
-/// Applies filters and the cast to `checkpoint`, and lays the rest out as files.
+/// Every tensor that no target can carry must have been dropped by the user; those that are, are added to
+/// `dropped`.
+/// \error kUnsupported  names all others
+Status CheckUnsupported(const OpenedWeights& weights, const NameFilter& filter,
+                        std::vector<DroppedTensor>& dropped);
+
+/// Applies filters and the cast to what `family` makes of `weights`, and lays the rest out as files.
 /// \param set           where the weights were found; its shards are files of the source
 /// \param pass_through  the source file itself, when it is one safetensors file, else nullptr
-/// \error kUnsupported      a tensor that safetensors cannot carry and that no filter drops (all are named)
 /// \error kInvalidArgument  the filters drop every tensor
 /// \error kLimitExceeded    a header or a total is too large
-Result<ServedSet> ServeSet(const WeightSet& set, const Checkpoint& checkpoint, const FilePtr& pass_through,
-                           const NameFilter& filter, const OpenOptions& options,
+Result<ServedSet> ServeSet(const WeightSet& set, const OpenedWeights& weights, const SetFamily& family,
+                           const FilePtr& pass_through, const NameFilter& filter, const OpenOptions& options,
                            const std::shared_ptr<BlockCache>& cache);
 
 }  // namespace weightfs

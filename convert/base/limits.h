@@ -22,10 +22,14 @@ struct Limits {
   /// A tensor that repeats its storage (stride 0) serves at most the larger of these two.
   uint64_t repeated_tensor_bytes_max = 1_GiB;
   uint64_t repeated_tensor_factor_max = 16;
-  uint64_t view_pieces_max = 64u << 10;  ///< Pieces of one view (convert/view/piece_map.h).
+  uint64_t metadata_values_max = 100'000;    ///< Values beside the tensors of a pickle, and of one YAML file.
+  uint64_t metadata_text_bytes_max = 4_MiB;  ///< Bytes of text in the values beside the tensors.
+  uint32_t metadata_depth_max = 16;          ///< Values within values beside the tensors.
+  uint64_t view_pieces_max = 64u << 10;      ///< Pieces of one view (convert/view/piece_map.h).
   uint64_t zip_members_max = 4u << 20;
   uint64_t zip_directory_bytes_max = 512_MiB;
   uint64_t json_bytes_max = 64_MiB;
+  uint64_t yaml_bytes_max = 1_MiB;          ///< The parser may take 240 times as much memory.
   uint64_t index_json_bytes_max = 512_MiB;  ///< `*.index.json`
   uint32_t json_depth_max = 64;
   uint64_t lz4_table_bytes_max = 32_MiB;  ///< The block table of one lz4 file: 2.8 million blocks.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,14 +20,16 @@ namespace weightfs {
 
 /// One tensor of a source, under the name it has there.
 struct SourceTensor {
-  std::string name;     ///< Valid UTF-8, unique within the checkpoint.
+  std::string name;  ///< Valid UTF-8, unique within the checkpoint.
   TensorView view;
-  std::string storage;  ///< What messages and manifests call its storage: a zip member, a storage key; may be empty.
-  std::string file;     ///< Name of the file that holds it, relative to the source root (or as the user wrote it).
+  std::string
+      storage;  ///< What messages and manifests call its storage: a zip member, a storage key; may be empty.
+  std::string
+      file;  ///< Name of the file that holds it, relative to the source root (or as the user wrote it).
 };
 
-/// A tensor that the view cannot carry (quantized, sparse, complex128, ...). The mount is refused unless a filter
-/// of the user's excludes its name.
+/// A tensor that the view cannot carry (quantized, sparse, complex128, ...). The mount is refused unless a
+/// filter of the user's excludes its name.
 struct UnsupportedTensor {
   std::string name;
   std::string reason;  ///< "torch.sparse_coo tensor; safetensors has no sparse layout"
@@ -49,14 +52,18 @@ struct MappingCandidate {
 
 /// One checkpoint. A value; immutable once returned.
 struct Checkpoint {
-  std::string format;                 ///< "torch-zip", "torch-legacy", "torch-tar", "safetensors"; docs/formats/.
+  std::string format;  ///< "torch-zip", "torch-legacy", "torch-tar", "safetensors"; docs/formats/.
   std::vector<SourceTensor> tensors;  ///< In source order.
   std::vector<UnsupportedTensor> unsupported;
   std::vector<LeftOut> left_out;
   std::vector<MappingCandidate> candidates;     ///< Empty for formats that hold just one mapping.
   std::map<std::string, std::string> metadata;  ///< safetensors `__metadata__` and its like.
-  std::vector<std::string> warnings;            ///< Things a user should be told, one line each.
-  uint64_t metadata_bytes = 0;                  ///< Bytes of pickle, header and directory that were parsed.
+  /// Values beside the tensors, an object: what a pickle holds beside its state dict (docs/formats/torch.md),
+  /// or
+  /// `{"__metadata__": {...}}` of a safetensors file. nullptr when there are none.
+  std::shared_ptr<const nlohmann::json> values;
+  std::vector<std::string> warnings;  ///< Things a user should be told, one line each.
+  uint64_t metadata_bytes = 0;        ///< Bytes of pickle, header and directory that were parsed.
 };
 
 /// What every reader needs. Lives as long as the readers run; not kept by what they return.
@@ -66,8 +73,8 @@ struct SourceContext {
   std::string weights_key_path;       ///< `--weights KEY.PATH`; empty: choose by the rules.
 };
 
-/// Refuses duplicate names, `__metadata__`, names that are not UTF-8 or hold lone surrogates, and too many tensors.
-/// Every reader calls it last.
+/// Refuses duplicate names, `__metadata__`, names that are not UTF-8 or hold lone surrogates, and too many
+/// tensors. Every reader calls it last.
 /// \error kCorrupt, kLimitExceeded  naming `file` and the names
 Status CheckTensorNames(const Checkpoint& checkpoint, std::string_view file, const Limits& limits);
 

@@ -190,6 +190,12 @@ Result<FilePtr> SourceFiles::OpenPassThrough(const std::string& path) {
   return OpenLocal(path, DescriptorPolicy::kPerRead);
 }
 
+bool SourceFiles::HasFile(const std::string& path) const {
+  const Result<std::string> resolved = Resolve(path);
+  std::error_code ignored;
+  return resolved && fs::is_regular_file(*resolved, ignored);
+}
+
 Result<std::string> SourceFiles::ReadSmall(const std::string& path, uint64_t bytes_max) {
   // Read once, here and now: no file of the view, so it is not among the opened ones.
   WEIGHTFS_TRY(const std::string resolved, Resolve(path));

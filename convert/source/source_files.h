@@ -67,6 +67,9 @@ class SourceFiles {
   /// Opens a file that is passed through; its descriptor is not held.
   Result<FilePtr> OpenPassThrough(const std::string& path);
 
+  /// Whether `path` is a file that may be opened.
+  bool HasFile(const std::string& path) const;
+
   /// Reads a whole small file (JSON).
   /// \error kLimitExceeded  larger than `bytes_max`
   Result<std::string> ReadSmall(const std::string& path, uint64_t bytes_max);

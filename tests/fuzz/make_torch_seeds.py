@@ -34,6 +34,12 @@ def main():
                                  d=call(glob(utils, "_rebuild_sparse_tensor"), w, tup(w))),
         "training": dic((text("model"), dic((text("state_dict"), state_dict(w=w)))), (text("epoch"), integer(1)),
                         (text("optimizer"), dic((integer(0), state_dict(m=w)))), (text("args"), call(glob("my", "Args")))),
+        "values": dic((text("model"), state_dict(w=w)), (text("args"), glob("argparse", "Namespace") + tup() + b"\x81" + dic(
+            (text("n_layer"), integer(2)), (text("dtype"), glob("torch", "bfloat16")), (text("size"), call(glob("torch", "Size"), ints(2, 3))),
+            (text("big"), b"\x8a\x09" + bytes(8) + b"\x01"), (text("list"), lst(b"N", b"\x88", w, ints(1))), (integer(3), text("\u00e9"))) + b"b"),
+            (text("tree"), glob("omegaconf", "DictConfig") + tup() + b"\x81" + dic(
+                (text("_metadata"), b"N"), (text("_content"), dic((text("k"), integer(1))))) + b"b"),
+            (text("slots"), glob("my", "S") + tup() + b"\x81" + tup(b"N", dic((text("x"), integer(1)))) + b"b")),
         "module": module,
         "cycle": b"}q\1(" + text("w") + w + text("a") + dic((text("b"), b"h\1")) + b"u",
         "shared": b"}q\1(" + text("a") + state_dict(w=w) + b"q\2" + text("b") + b"h\2u",

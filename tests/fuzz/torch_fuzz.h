@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <utility>
@@ -39,6 +40,8 @@ inline void OpenAndRead(std::string bytes) {
     Require(names.insert(tensor.name).second);
     Require(!tensor.reason.empty());
   }
+  // Values are an object of text that JSON can carry: dump() throws for any other.
+  if (read->values != nullptr) Require(read->values->is_object() && !read->values->dump().empty());
   static ReadScratch scratch;
   for (size_t i = 0; i < std::min(kTensorsRead, read->tensors.size()); ++i) {
     const Result<VirtualFilePtr> file = MakeViewFile({}, {read->tensors[i].view}, context.cache);

@@ -69,8 +69,8 @@ def test_wrong_usage_is_exit_2(arguments, checkpoint, mountpoint, weightfs):
     ["--include", "("], ["--exclude", "[z-a]"], ["--threads", "0"], ["--threads", "many"], ["--cache", "-1"],
     ["--readahead", "1"], ["--source-io", "mmap"], ["--config", "/nonexistent/config.json"],
     ["--overlay", "/nonexistent"], ["--rules", "/nonexistent"], ["--dtype", "f32", "--dtype", "f16"],
-    # Options of formats and targets still to come parse, and say so.
-    ["--to", "diffusers"], ["--to", "nonsense"], ["--family", "llama"], ["--tag", "global_step1"], ["--also", "/tmp"],
+    # Options of formats and targets still to come parse, and say so; so do those that the source has no use for.
+    ["--to", "diffusers"], ["--to", "nonsense"], ["--family", "nonsense"], ["--tag", "global_step1"], ["--also", "/tmp"],
     ["--trim-vocab"], ["--vocab-size", "100"], ["--tp", "2"], ["--pp", "2"],
 ])
 def test_options_that_do_not_fit_are_exit_2(options, checkpoint, mountpoint, weightfs):
@@ -477,8 +477,26 @@ def test_formats(weightfs):
 
 
 def test_families(weightfs):
-    assert weightfs("families").stdout
-    assert weightfs("families", "no-such-family", status=2).stderr
+    text = weightfs("families").stdout
+    families = weightfs.json("families", "--json")["families"]
+    assert len({family["name"] for family in families}) == len(families)
+    for family in families:
+        assert f"{family['name']}\n" in text
+        assert family["title"] and family["source"] and family["target"] == "hf" and not family["user"]
+        one = weightfs.json("families", family["name"], "--json")["families"]
+        assert one == [family]
+        assert family["name"] in weightfs("families", family["name"]).stdout
+    assert {"identity", "none"} <= {family["name"] for family in families}
+    done = weightfs("families", "no-such-family", status=2)
+    assert "no-such-family" in done.stderr and "identity" in done.stderr
+
+
+def test_rules_files_that_cannot_be_read_are_exit_2(tmp_path, weightfs, checkpoint, mountpoint):
+    (tmp_path / "empty.json").write_text("")
+    for rules in (tmp_path / "absent.json", tmp_path, tmp_path / "empty.json"):
+        assert str(rules) in weightfs("families", "--rules", rules, status=2).stderr
+        # The rules are read before the source is looked at.
+        assert str(rules) in weightfs("mount", tmp_path / "no-source", mountpoint, "--rules", rules, status=2).stderr
 
 
 def test_doctor(weightfs):
@@ -549,8 +567,9 @@ def test_manifest_ranges_point_at_the_bytes(source, mountpoint, weightfs):
         begin, end = entry["file_range"]
         expected = oracle.materialize({"t": tensors[entry["name"]]})["t"].reshape(-1).view(torch.uint8).numpy().tobytes()
         assert served[begin:end] == expected
-        if entry["source"]["on_disk"] and "modes" not in entry["source"] and entry["size_bytes"]:
-            begin, end = entry["source"]["byte_range"]
+        (source,) = entry["sources"]
+        if source["on_disk"] and "modes" not in source and entry["size_bytes"]:
+            begin, end = source["byte_range"]
             assert data[begin:end] == expected, entry["name"]
             cut += 1
     assert cut >= 8

@@ -70,6 +70,7 @@ Result<nlohmann::ordered_json> Dump(const std::string& path, const std::string& 
                                   {"chosen", candidate.chosen}});
   for (const std::string& warning : checkpoint.warnings) json["warnings"].push_back(warning);
   for (const auto& [key, value] : checkpoint.metadata) json["metadata"][key] = value;
+  if (checkpoint.values != nullptr) json["values"] = nlohmann::ordered_json::parse(checkpoint.values->dump());
   return json;
 }
 

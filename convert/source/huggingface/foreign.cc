@@ -28,7 +28,6 @@ constexpr Sign kSigns[] = {
     {"", ".distcp", true, kDcp},
     {".metadata", "", false, kDcp},
     {"", ".nemo", false, kNemo},
-    {"consolidated.", ".pth", false, "a LLaMA checkpoint in Meta's own layout"},
 };
 
 bool Fits(const Sign& sign, const SourceEntry& entry) {

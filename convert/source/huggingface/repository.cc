@@ -9,6 +9,7 @@
 #include "convert/base/relative_path.h"
 #include "convert/source/huggingface/folder_scan.h"
 #include "convert/source/huggingface/foreign.h"
+#include "convert/source/huggingface/native_weights.h"
 
 namespace weightfs {
 namespace {
@@ -29,6 +30,7 @@ struct PendingFolder {
   std::shared_ptr<const FolderChain> chain;
   uint32_t depth = 0;
   bool is_beside_weights = false;  ///< The folder that holds it has weights.
+  bool is_below_weights = false;   ///< A folder on the way to it has weights.
 };
 
 /// "a, b, c and 5 more"
@@ -42,8 +44,8 @@ bool IsDotFile(std::string_view path) { return path.starts_with('.') || path.con
 
 class TreeScan {
  public:
-  TreeScan(SourceFiles& source, const Limits& limits, ScanMode mode)
-      : source_(source), limits_(limits), mode_(mode) {}
+  TreeScan(SourceFiles& source, const Limits& limits, const ScanOptions& options)
+      : source_(source), limits_(limits), options_(options) {}
 
   Result<Repository> Run() {
     pending_.push_back(
@@ -53,7 +55,7 @@ class TreeScan {
       pending_.pop_back();
       WEIGHTFS_CHECK(ScanOne(folder));
     }
-    if (repository_.weights.empty()) return FailWithoutWeights();
+    if (repository_.weights.empty() && !TakeSingleFile()) return FailWithoutWeights();
     HideBadLinks();
     CollectFolders();
     return std::move(repository_);
@@ -78,6 +80,8 @@ class TreeScan {
             fmt::format("{}: {}, which is not served; the weight files beside it are",
                         Shown(JoinPath(folder.path, foreign->entry)), foreign->format));
     }
+    if (scan.weights.empty() && scan.failed.empty() && !folder.is_below_weights)
+      WEIGHTFS_CHECK(AddNativeWeights(folder.path, entries, scan));
     for (UnservedModel& model : scan.failed) WEIGHTFS_CHECK(AddUnserved(std::move(model)));
     if (entries.empty()) empty_folders_.push_back(folder.path);
     PushFolders(folder, entries, !scan.weights.empty());
@@ -86,6 +90,51 @@ class TreeScan {
     std::ranges::move(scan.hidden, std::back_inserter(repository_.hidden));
     std::ranges::move(scan.warnings, std::back_inserter(repository_.warnings));
     return {};
+  }
+
+  /// Weights under names that families list.
+  Status AddNativeWeights(const std::string& folder, const std::vector<SourceEntry>& entries,
+                          FolderScan& scan) {
+    auto found = FindNativeWeights(entries, options_.weight_patterns, Shown(folder), options_.tag);
+    if (!found) {
+      // An option that does not fit, or one that is missing, is no fault of one model among others.
+      const ErrorCode code = found.error().code;
+      if (code == ErrorCode::kInvalidArgument || code == ErrorCode::kAmbiguous)
+        return std::unexpected(std::move(found).error());
+      scan.failed.push_back({folder, std::move(found).error()});
+      return {};
+    }
+    if (!*found) return {};
+    const NativeWeights& native = **found;
+    WeightSet set = {
+        .folder = folder, .stem = "model", .are_ranks = native.are_ranks, .number = native.number};
+    set.is_safetensors = native.files.front().ends_with(".safetensors");
+    for (const std::string& file : native.files) set.shards.push_back(JoinPath(folder, file));
+    repository_.has_numbered_saves |= !native.number.empty();
+    std::erase_if(scan.hidden, [&](const HiddenFile& hidden) {
+      return std::ranges::find(set.shards, hidden.path) != set.shards.end();
+    });
+    std::erase_if(scan.files, [&](const PassThrough& file) {
+      return std::ranges::find(set.shards, file.path) != set.shards.end();
+    });
+    for (HiddenFile& hidden : scan.hidden)
+      for (const std::string& other : native.other_saves)
+        if (hidden.path == JoinPath(folder, other)) hidden.reason = "another save; --tag chooses";
+    scan.weights.push_back(std::move(set));
+    return {};
+  }
+
+  /// A folder whose only weights are one torch file, under whatever name, is served as that file is.
+  bool TakeSingleFile() {
+    if (!repository_.unserved.empty() || !first_sign_.empty()) return false;
+    const auto is_weights = [](const HiddenFile& file) {
+      return file.is_torch_file && !file.path.contains('/');
+    };
+    if (std::ranges::count_if(repository_.hidden, is_weights) != 1) return false;
+    const auto file = std::ranges::find_if(repository_.hidden, is_weights);
+    repository_.weights.push_back({.folder = "", .stem = "model", .shards = {file->path}});
+    repository_.hidden.erase(file);
+    return true;
   }
 
   /// In reverse, so that they are taken from the stack in order.
@@ -101,7 +150,8 @@ class TreeScan {
         repository_.hidden.push_back({std::move(path), "a link to a folder that holds it"});
       } else {
         auto chain = std::make_shared<FolderChain>(resolved, folder.chain);
-        pending_.push_back({std::move(path), std::move(chain), folder.depth + 1, has_weights});
+        pending_.push_back({std::move(path), std::move(chain), folder.depth + 1, has_weights,
+                            has_weights || folder.is_below_weights});
       }
     }
   }
@@ -144,7 +194,7 @@ class TreeScan {
     return AddUnserved({folder.path, std::move(failure).error()});
   }
   Status AddUnserved(UnservedModel model) {
-    if (mode_ == ScanMode::kStrict) return std::unexpected(std::move(model.error));
+    if (options_.mode == ScanMode::kStrict) return std::unexpected(std::move(model.error));
     repository_.hidden.push_back({model.folder, model.error.message});
     repository_.unserved.push_back(std::move(model));
     return {};
@@ -200,7 +250,7 @@ class TreeScan {
 
   SourceFiles& source_;
   const Limits& limits_;
-  const ScanMode mode_;
+  const ScanOptions& options_;
   Repository repository_;
   std::vector<PendingFolder> pending_;
   std::vector<std::string> empty_folders_;
@@ -210,8 +260,8 @@ class TreeScan {
 
 }  // namespace
 
-Result<Repository> ScanRepository(SourceFiles& source, const Limits& limits, ScanMode mode) {
-  return TreeScan(source, limits, mode).Run();
+Result<Repository> ScanRepository(SourceFiles& source, const Limits& limits, const ScanOptions& options) {
+  return TreeScan(source, limits, options).Run();
 }
 
 }  // namespace weightfs

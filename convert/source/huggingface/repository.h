@@ -25,6 +25,9 @@ struct WeightSet {
   std::string index_path;  ///< Relative path of the index file; empty for a single file.
   std::vector<std::string>
       shards;  ///< Relative paths, sorted, so in the order of their numbers; one for a single file.
+  /// The shards are files of ranks: each holds parts of the tensors, not tensors of its own.
+  bool are_ranks = false;
+  std::string number;  ///< Digits of a numbered save in its file name; usually empty.
 };
 
 /// A file that appears in the view as it is.
@@ -57,6 +60,7 @@ struct Repository {
   std::vector<HiddenFile> hidden;
   std::vector<UnservedModel> unserved;  ///< Only with `partial`.
   std::vector<std::string> warnings;    ///< Things a user should be told, one line each.
+  bool has_numbered_saves = false;      ///< `--tag` has saves to choose from.
 };
 
 /// Whether one bad model makes the scan fail.
@@ -65,25 +69,42 @@ enum class ScanMode : uint8_t {
   kPartial,  ///< Bad models are listed in `Repository::unserved`.
 };
 
+/// How a tree is read.
+struct ScanOptions {
+  ScanMode mode = ScanMode::kStrict;
+  /// File names under which weights lie where no Hugging Face name is (native_weights.h).
+  std::vector<std::string> weight_patterns;
+  std::string tag;  ///< `--tag`: which of several numbered saves.
+};
+
 /// Sorts the files of `source` (a folder) into the classes above.
-/// Files that weights of another format were recognised by are never shown.
+///
+/// A folder without weights under a name of Hugging Face, and none of whose parents has weights, has those
+/// that match a pattern. When there are none in the whole tree, a single torch file in its root is the
+/// weights. Files that weights of another format were recognised by are never shown.
 /// \error kNotFound  no weights anywhere: the message lists what is there
 /// \error kUnsupported  a checkpoint of a format that is not served (DeepSpeed, DCP, Megatron, ...): named
-/// \error kAmbiguous  the root of a Hugging Face cache repository: the message lists its snapshots
+/// \error kAmbiguous  the root of a Hugging Face cache repository: the message lists its snapshots; several
+/// saves
+/// \error kInvalidArgument  a tag that no save has
 /// \error kCorrupt   an index that is not valid, has duplicate keys, or names a path outside its folder
 /// \error kNotFound  an index names a shard that is absent (all of them are listed)
 /// \error kLimitExceeded, kIo
-Result<Repository> ScanRepository(SourceFiles& source, const Limits& limits,
-                                  ScanMode mode = ScanMode::kStrict);
+Result<Repository> ScanRepository(SourceFiles& source, const Limits& limits, const ScanOptions& options = {});
 
 /// The files of an overlay folder that are served, at every depth: all but weights, indexes and hidden kinds.
 /// \error kLimitExceeded, kIo
 Result<std::vector<PassThrough>> ScanOverlay(SourceFiles& overlay, const Limits& limits);
 
-/// Opens the weights of one set: all shards joined in source order. Names of the index that no shard holds
-/// are warnings; a tensor in a shard that the index maps elsewhere is left out with a reason; a name in two
-/// shards is an error unless the index chooses.
+/// Opens the weights of one set that is not of ranks: all shards joined in source order. Names of the index
+/// that no shard holds are warnings; a tensor in a shard that the index maps elsewhere is left out with a
+/// reason; a name in two shards is an error unless the index chooses.
 /// \error as OpenCheckpointFile, with the file named
 Result<Checkpoint> OpenWeightSet(const WeightSet& set, SourceFiles& source, const SourceContext& context);
+
+/// Opens the files of a set of ranks, in their order: each a checkpoint that holds parts of the same tensors.
+/// \error as OpenCheckpointFile, with the file named
+Result<std::vector<Checkpoint>> OpenRankFiles(const WeightSet& set, SourceFiles& source,
+                                              const SourceContext& context);
 
 }  // namespace weightfs

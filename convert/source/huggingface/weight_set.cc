@@ -45,6 +45,7 @@ class ShardJoin {
     std::ranges::move(part.left_out, std::back_inserter(joined_.left_out));
     std::ranges::move(part.warnings, std::back_inserter(joined_.warnings));
     joined_.metadata.merge(part.metadata);
+    if (joined_.values == nullptr) joined_.values = std::move(part.values);
     joined_.metadata_bytes += part.metadata_bytes;
     return {};
   }
@@ -121,6 +122,16 @@ Result<Checkpoint> OpenWeightSet(const WeightSet& set, SourceFiles& source, cons
   WEIGHTFS_CHECK(
       CheckTensorNames(joined, set.index_path.empty() ? set.shards[0] : set.index_path, context.limits));
   return joined;
+}
+
+Result<std::vector<Checkpoint>> OpenRankFiles(const WeightSet& set, SourceFiles& source,
+                                              const SourceContext& context) {
+  std::vector<Checkpoint> ranks;
+  for (const std::string& path : set.shards) {
+    WEIGHTFS_TRY(Checkpoint rank, OpenShard(path, source, context));
+    ranks.push_back(std::move(rank));
+  }
+  return ranks;
 }
 
 }  // namespace weightfs

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 
@@ -99,6 +100,9 @@ Result<Checkpoint> BuildCheckpoint(const FilePtr& file, SafetensorsHeader header
   checkpoint.format = "safetensors";
   checkpoint.metadata_bytes = data_offset_bytes;
   checkpoint.metadata = std::move(header.metadata);
+  if (!checkpoint.metadata.empty())
+    checkpoint.values =
+        std::make_shared<const nlohmann::json>(nlohmann::json{{"__metadata__", checkpoint.metadata}});
   checkpoint.tensors.reserve(header.entries.size());
   for (; !header.entries.empty(); header.entries.pop_front()) {
     SafetensorsEntry& entry = header.entries.front();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "convert/source/torch/choose.h"
 #include "convert/source/torch/rebuild.h"
 #include "convert/source/torch/tensor_form.h"
+#include "convert/source/torch/values.h"
 #include "convert/source/utf8.h"
 
 namespace weightfs {
@@ -210,6 +212,9 @@ Result<Checkpoint> Read(const Node& root, uint64_t pickle_bytes, StorageSource& 
   Flattener flattener(census, storages, context.limits, pickle_bytes, checkpoint);
   WEIGHTFS_CHECK(flattener.ListSiblings(choice));
   WEIGHTFS_CHECK(flattener.Run(*choice.chosen(), choice.path));
+  PickledValues values = ReadValues(choice, census, storages, context.limits);
+  checkpoint.values = std::move(values.values);
+  std::ranges::move(values.left_out, std::back_inserter(checkpoint.left_out));
   checkpoint.candidates = ListCandidates(root, census, &choice);
   if (checkpoint.tensors.empty() && checkpoint.unsupported.empty())
     checkpoint.warnings.push_back(fmt::format("{}: the state dict is empty", storages.file()));

@@ -36,6 +36,20 @@ TEST(ApplyMountWordsTest, OptionsWithoutDashes) {
   EXPECT_EQ(settings.open.include, (Words{"^a", "b=c"}));
 }
 
+TEST(ApplyMountWordsTest, FamiliesHaveOptions) {
+  Settings settings;
+  ASSERT_TRUE(
+      ApplyMountWords({"family=some:act=relu:heads=8,rules=/a/r.json,tag=000650,trim_vocab,vocab-size=50257"},
+                      false, settings));
+  EXPECT_EQ(settings.open.family, "some");
+  EXPECT_EQ(settings.open.family_options,
+            (std::map<std::string, std::string>{{"act", "relu"}, {"heads", "8"}}));
+  EXPECT_EQ(settings.open.rules_path, "/a/r.json");
+  EXPECT_EQ(settings.open.tag, "000650");
+  EXPECT_TRUE(settings.open.trim_vocab);
+  EXPECT_EQ(settings.open.vocab_size, 50257u);
+}
+
 TEST(ApplyMountWordsTest, TheLastOfOneOptionCounts) {
   Settings settings;
   ASSERT_TRUE(ApplyMountWords({"dtype=bf16,dtype=f32", "cache=1MiB"}, false, settings));

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 
+#include "convert/source/huggingface/native_weights.h"
 #include "convert/source/huggingface/weight_index.h"
 #include "tests/support/malformed_corpus.h"
 #include "tests/support/safetensors_writer.h"
@@ -34,9 +35,9 @@ class RepositoryTest : public ::testing::Test {
   void WriteAll(const std::vector<std::string>& paths) {
     for (const std::string& path : paths) Write(path);
   }
-  Result<Repository> TryScan(ScanMode mode = ScanMode::kStrict) {
+  Result<Repository> TryScan(const ScanOptions& options = {}) {
     files_ = *SourceFiles::Create(dir_.path().string(), {.cache = std::make_shared<BlockCache>(1 << 20)});
-    return ScanRepository(*files_, Limits{}, mode);
+    return ScanRepository(*files_, Limits{}, options);
   }
   Repository Scan() {
     auto scanned = TryScan();
@@ -244,8 +245,129 @@ TEST_F(RepositoryTest, SaysWhatIsThereInsteadOfWeights) {
   EXPECT_THAT(ScanError().message, HasSubstr("only README.md, config.json;"));
   EXPECT_EQ(ScanError().code, ErrorCode::kNotFound);
   Write("model.pt");
-  EXPECT_THAT(ScanError().message, HasSubstr("no weights under a name that loaders look for, but model.pt;"));
+  Write("other.ckpt");
+  EXPECT_THAT(ScanError().message,
+              HasSubstr("no weights under a name that loaders look for, but model.pt, other.ckpt;"));
   EXPECT_EQ(ScanError().remedy, "mount the file itself: " + (dir_ / "model.pt"));
+}
+
+TEST_F(RepositoryTest, ASingleTorchFileInTheRootIsTheWeights) {
+  WriteAll({"ckpt.pt", "optimizer.pt", "config.yaml", "runs/other.pt"});
+  const Repository repository = Scan();
+  EXPECT_THAT(Sets(repository), ElementsAre("model: ckpt.pt"));
+  EXPECT_FALSE(repository.weights[0].are_ranks);
+  EXPECT_THAT(Files(repository), ElementsAre("config.yaml"));
+  EXPECT_EQ(Hidden(repository).count("ckpt.pt"), 0);
+  EXPECT_EQ(Hidden(repository).count("runs/other.pt"), 1);
+  // Not below the root, and not beside weights.
+  fs::remove(dir_ / "ckpt.pt");
+  EXPECT_EQ(ScanError().code, ErrorCode::kNotFound);
+  WriteAll({"ckpt.pt", "sub/model.safetensors"});
+  EXPECT_THAT(Sets(Scan()), ElementsAre("sub/model: sub/model.safetensors"));
+}
+
+TEST_F(RepositoryTest, ASingleCompressedFileIsTheWeightsToo) {
+  WriteAll({"ckpt.pt.lz4"});
+  EXPECT_THAT(Sets(Scan()), ElementsAre("model: ckpt.pt.lz4"));
+}
+
+const ScanOptions kNative = {.weight_patterns = {"whole.{part}.pth", "whole.{part}.pth", "save_{number}.pt",
+                                                 "named.pth", "one.safetensors"}};
+
+TEST_F(RepositoryTest, RankFilesAreOneSet) {
+  WriteAll({"whole.01.pth", "whole.00.pth", "whole.10.pth.lz4", "params.json", "tokenizer.model"});
+  for (int rank = 2; rank < 10; ++rank) Write("whole.0" + std::to_string(rank) + ".pth");
+  Write("whole.03.pth.lz4");
+  const auto scanned = TryScan(kNative);
+  ASSERT_TRUE(scanned) << scanned.error().message;
+  ASSERT_EQ(scanned->weights.size(), 1);
+  EXPECT_TRUE(scanned->weights[0].are_ranks);
+  EXPECT_EQ(scanned->weights[0].stem, "model");
+  EXPECT_THAT(scanned->weights[0].shards,
+              ElementsAre("whole.00.pth", "whole.01.pth", "whole.02.pth", "whole.03.pth", "whole.04.pth",
+                          "whole.05.pth", "whole.06.pth", "whole.07.pth", "whole.08.pth", "whole.09.pth",
+                          "whole.10.pth.lz4"));
+  EXPECT_THAT(Files(*scanned), ElementsAre("tokenizer.model"));
+  EXPECT_FALSE(scanned->has_numbered_saves);
+}
+
+TEST_F(RepositoryTest, AMissingRankFileIsNamed) {
+  WriteAll({"whole.01.pth", "whole.04.pth"});
+  const auto scanned = TryScan(kNative);
+  ASSERT_FALSE(scanned);
+  EXPECT_EQ(scanned.error().code, ErrorCode::kNotFound);
+  EXPECT_THAT(scanned.error().message,
+              HasSubstr("whole.00.pth, whole.02.pth, whole.03.pth missing; expected the files of all ranks"));
+  Write("whole.1.pth");
+  EXPECT_THAT(TryScan(kNative).error().message,
+              HasSubstr("whole.01.pth and whole.1.pth have the same number"));
+}
+
+TEST_F(RepositoryTest, SavesAreChosenByTag) {
+  WriteAll({"save_000650.pt", "meta_000650.json"});
+  auto scanned = TryScan(kNative);
+  ASSERT_TRUE(scanned) << scanned.error().message;
+  EXPECT_THAT(Sets(*scanned), ElementsAre("model: save_000650.pt"));
+  EXPECT_EQ(scanned->weights[0].number, "000650");
+  EXPECT_FALSE(scanned->weights[0].are_ranks);
+  EXPECT_TRUE(scanned->has_numbered_saves);
+
+  Write("save_001300.pt");
+  scanned = TryScan(kNative);
+  ASSERT_FALSE(scanned);
+  EXPECT_EQ(scanned.error().code, ErrorCode::kAmbiguous);
+  EXPECT_THAT(scanned.error().message, HasSubstr("the saves 000650, 001300; expected one of them"));
+  EXPECT_EQ(scanned.error().remedy, "choose one with --tag 001300");
+
+  ScanOptions options = kNative;
+  for (const char* tag : {"650", "000650"}) {
+    options.tag = tag;
+    scanned = TryScan(options);
+    ASSERT_TRUE(scanned) << scanned.error().message;
+    EXPECT_THAT(Sets(*scanned), ElementsAre("model: save_000650.pt"));
+    EXPECT_EQ(Hidden(*scanned).at("save_001300.pt"), "another save; --tag chooses");
+  }
+  for (const char* tag : {"651", "650x", "0000000650", "9999999999", "x"}) {
+    options.tag = tag;
+    scanned = TryScan(options);
+    ASSERT_FALSE(scanned);
+    EXPECT_EQ(scanned.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_THAT(scanned.error().message, HasSubstr("expected one of 000650, 001300"));
+  }
+}
+
+TEST_F(RepositoryTest, NativeWeightsComeAfterHuggingFaceNames) {
+  WriteAll({"named.pth", "sub/whole.00.pth", "sub/deeper/named.pth", "other/named.pth"});
+  auto scanned = TryScan(kNative);
+  ASSERT_TRUE(scanned) << scanned.error().message;
+  // What lies below weights is not looked for.
+  EXPECT_THAT(Sets(*scanned), ElementsAre("model: named.pth"));
+  fs::remove(dir_ / "named.pth");
+  EXPECT_THAT(Sets(*TryScan(kNative)),
+              ElementsAre("other/model: other/named.pth", "sub/model: sub/whole.00.pth"));
+  Write("model.safetensors");
+  EXPECT_THAT(Sets(*TryScan(kNative)), ElementsAre("model: model.safetensors"));
+  fs::remove(dir_ / "model.safetensors");
+  Write("named.pth");
+  Write("whole.00.pth");
+  scanned = TryScan(kNative);
+  ASSERT_FALSE(scanned);
+  EXPECT_EQ(scanned.error().code, ErrorCode::kAmbiguous);
+  EXPECT_THAT(scanned.error().message, HasSubstr("named.pth and whole.00.pth, weights of different kinds"));
+}
+
+TEST(NativeNames, MatchPatterns) {
+  EXPECT_TRUE(MatchNativeName("a.pth", "a.pth"));
+  EXPECT_FALSE(MatchNativeName("a.pth", "xa.pth"));
+  EXPECT_FALSE(MatchNativeName("a.pth", "a.pthx"));
+  EXPECT_EQ(MatchNativeName("c.{part}.pth", "c.07.pth")->part, "07");
+  EXPECT_EQ(MatchNativeName("m_{number}_r{part}", "m_12_r3")->number, "12");
+  EXPECT_EQ(MatchNativeName("m_{number}_r{part}", "m_12_r3")->part, "3");
+  EXPECT_TRUE(MatchNativeName("c.{part}", "c.999999999"));
+  EXPECT_FALSE(MatchNativeName("c.{part}", "c.1000000000"));
+  EXPECT_FALSE(MatchNativeName("c.{part}", "c."));
+  EXPECT_FALSE(MatchNativeName("c.{part}", "c.1a"));
+  EXPECT_TRUE(IsNativeWeightName(std::vector<std::string>{"a", "c.{part}"}, "c.1.lz4"));
 }
 
 TEST_F(RepositoryTest, OtherFormatsAreNamed) {
@@ -257,7 +379,6 @@ TEST_F(RepositoryTest, OtherFormatsAreNamed) {
       {"latest_checkpointed_iteration.txt", "a Megatron checkpoint"},
       {"iter_0000010/mp_rank_00/model_optim_rng.pt", "a Megatron checkpoint"},
       {"model.nemo", "a NeMo checkpoint"},
-      {"consolidated.00.pth", "Meta's own layout"},
   };
   for (const auto& [path, message] : cases) {
     Write(path);
@@ -283,7 +404,7 @@ TEST_F(RepositoryTest, PartialLeavesOutBadModels) {
   WriteAll({"good/pytorch_model.bin", "other/mp_rank_00_model_states.pt"});
   Write("bad/pytorch_model.bin.index.json", "{}");
   EXPECT_FALSE(TryScan().has_value());
-  const auto scanned = TryScan(ScanMode::kPartial);
+  const auto scanned = TryScan({.mode = ScanMode::kPartial});
   ASSERT_TRUE(scanned.has_value()) << scanned.error().message;
   EXPECT_THAT(Sets(*scanned), ElementsAre("good/model: good/pytorch_model.bin"));
   ASSERT_EQ(scanned->unserved.size(), 2);
@@ -291,7 +412,7 @@ TEST_F(RepositoryTest, PartialLeavesOutBadModels) {
   EXPECT_THAT(scanned->unserved[0].error.message, HasSubstr("no weight_map"));
   EXPECT_EQ(scanned->unserved[1].folder, "other");
   fs::remove_all(dir_ / "good");
-  EXPECT_FALSE(TryScan(ScanMode::kPartial).has_value());
+  EXPECT_FALSE(TryScan({.mode = ScanMode::kPartial}).has_value());
 }
 
 TEST_F(RepositoryTest, ACacheRepositoryNamesItsSnapshots) {

@@ -1,0 +1,121 @@
+#include "convert/set_family.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace weightfs {
+namespace {
+
+/// Metadata of a weight set: values stored with the tensors, and files beside them.
+class SetMetadata final : public FamilyMetadata {
+ public:
+  SetMetadata(const nlohmann::json* values, MetadataFiles& files, std::string source)
+      : values_(values), files_(files), source_(std::move(source)) {}
+
+  Result<const nlohmann::json*> Values() const override { return values_; }
+  Result<const nlohmann::json*> File(const std::string& name) const override { return files_.Read(name); }
+  bool HasFile(const std::string& name) const override { return files_.Has(name); }
+  std::string SourceName() const override { return source_; }
+
+ private:
+  const nlohmann::json* values_;
+  MetadataFiles& files_;  ///< Parses and keeps what is asked for.
+  std::string source_;
+};
+
+std::string KnownNames(const FamilyRegistry& registry) {
+  std::string names = "auto, none";
+  for (const auto& table : registry.tables()) names.append(", ").append(Summarize(*table).name);
+  return names;
+}
+
+std::vector<FamilyTensor> TensorsOf(const OpenedWeights& weights) {
+  std::vector<FamilyTensor> tensors;
+  tensors.reserve(weights.tensors().size());
+  for (const OpenedWeights::Parts& parts : weights.tensors()) {
+    FamilyTensor& tensor = tensors.emplace_back(FamilyTensor{parts.front()->name, {}});
+    tensor.parts.reserve(parts.size());
+    for (const SourceTensor* part : parts) tensor.parts.push_back(part->view);
+  }
+  return tensors;
+}
+
+Result<SetFamily> ServeAsStored(const OpenedWeights& weights, const std::string& shown) {
+  if (weights.rank_count() > 1)
+    return Fail(
+        ErrorCode::kUnsupported,
+        fmt::format("{}: the files of {} ranks, each with parts of the tensors; expected a family that "
+                    "joins them, none fits",
+                    shown, weights.rank_count()),
+        "'weightfs families' lists those that are known; --family NAME chooses one");
+  SetFamily family;
+  family.tensors.reserve(weights.tensors().size());
+  for (size_t i = 0; i < weights.tensors().size(); ++i) {
+    const SourceTensor& tensor = *weights.tensors()[i].front();
+    family.tensors.push_back({tensor.name, tensor.view, {i}, {}});
+  }
+  return family;
+}
+
+/// Options that only a family can take.
+Status RefuseFamilyOptions(const OpenOptions& options, std::string_view why) {
+  std::string option;
+  if (options.trim_vocab) option = "--trim-vocab";
+  if (options.vocab_size) option = "--vocab-size";
+  if (!options.family_options.empty())
+    option = fmt::format("--family {}:{}={}", options.family, options.family_options.begin()->first,
+                         options.family_options.begin()->second);
+  if (option.empty()) return {};
+  return Fail(ErrorCode::kInvalidArgument,
+              fmt::format("{}: does not apply: {}; expected a family that takes it", option, why));
+}
+
+Result<FamilyChoice> Choose(const FamilyRegistry& registry, const FamilyInput& input,
+                            const OpenOptions& options) {
+  if (options.family == kAutoFamily) return DetectFamily(registry, input);
+  return FamilyChoice{registry.Find(options.family), {fmt::format("--family {}", options.family)}};
+}
+
+}  // namespace
+
+Status CheckFamilyOption(const FamilyRegistry& registry, const OpenOptions& options) {
+  if (options.family == kAutoFamily || registry.Find(options.family) != nullptr) return {};
+  if (options.family == kNoFamily) return RefuseFamilyOptions(options, "no family is chosen");
+  return Fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("--family {}: there is no such family; expected {}", options.family, KnownNames(registry)),
+      "'weightfs families' says what each is for");
+}
+
+Result<SetFamily> FindSetFamily(const OpenedWeights& weights, MetadataFiles& files, const std::string& source,
+                                const std::string& shown, const FamilyRegistry& registry,
+                                const OpenOptions& options) {
+  if (options.family == kNoFamily) return ServeAsStored(weights, shown);
+  const SetMetadata metadata(weights.first().values.get(), files, source);
+  FamilyInput input;
+  input.tensors = TensorsOf(weights);
+  input.metadata = &metadata;
+  input.options = {options.vocab_size, options.trim_vocab, options.dtype, options.family_options};
+  input.limits = options.limits;
+  Result<FamilyChoice> choice = Choose(registry, input, options);
+  if (!choice) return std::unexpected(choice.error().Within(shown));
+  if (choice->table == nullptr) {
+    WEIGHTFS_CHECK(RefuseFamilyOptions(options, fmt::format("no family fits {}", shown)));
+    return ServeAsStored(weights, shown);
+  }
+  Result<FamilyResult> result = ApplyFamily(*choice->table, input);
+  if (!result) return std::unexpected(result.error().Within(shown));
+  SetFamily family;
+  family.name = Summarize(*choice->table).name;
+  family.evidence = std::move(choice->evidence);
+  family.tensors = std::move(result->tensors);
+  family.dropped = std::move(result->dropped);
+  family.config_json = std::move(result->config_json);
+  family.generation_config_json = std::move(result->generation_config_json);
+  family.notes = std::move(result->notes);
+  return family;
+}
+
+}  // namespace weightfs
