@@ -224,7 +224,7 @@ class TableApplier {
     WEIGHTFS_TRY(const std::string text, drop.templated->EvaluateText(environment_));
     auto pattern = CompilePattern(text);
     if (!pattern) return drop.templated->Explain(std::move(pattern).error());
-    WEIGHTFS_CHECK(environment_.Charge(1000));
+    WEIGHTFS_CHECK(environment_.Charge(kCompileSteps));
     drops_.push_back({&line, *std::move(pattern)});
     return {};
   }
@@ -240,7 +240,7 @@ class TableApplier {
     std::vector<size_t> unmatched;
     for (size_t source = 0; source < input_.tensors.size(); ++source) {
       const std::string& name = index_.names()[source];
-      WEIGHTFS_CHECK(environment_.Charge(1 + drops_.size() + kept_.size()));
+      WEIGHTFS_CHECK(environment_.Charge(1 + kMatchSteps * (drops_.size() + kept_.size())));
       const Line* drop = FindDrop(name);
       if (drop != nullptr && reads_.IsRead(source))
         return Fail(ErrorCode::kCorrupt,
@@ -344,8 +344,7 @@ Result<FamilyResult> ApplyFamily(const FamilyTable& table, const FamilyInput& in
   if (table.is_abstract)
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("the family {} is there to be extended; expected one that is whole", table.name));
-  family::Budget budget{input.limits.family_steps_max, family::kEvaluationDepthMax,
-                        input.limits.family_compared_bytes_max};
+  family::Budget budget = family::Budget::For(input.limits, input.tensors.size());
   WEIGHTFS_TRY(auto options, family::OptionValues(table, input.options));
   family::SourceIndexes indexes(input.tensors);
   family::SourceEnvironment environment(table, input, indexes, std::move(options), budget);

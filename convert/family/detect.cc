@@ -14,8 +14,7 @@ using family::Condition;
 /// Whether the table fits; `evidence` gets a line for each condition that held.
 bool Fits(const FamilyTable& table, const FamilyInput& input, family::SourceIndexes& indexes,
           std::vector<std::string>& evidence) {
-  family::Budget budget{input.limits.family_steps_max, family::kEvaluationDepthMax,
-                        input.limits.family_compared_bytes_max};
+  family::Budget budget = family::Budget::For(input.limits, input.tensors.size());
   // What the user says about a family does not make a source one.
   auto options = family::OptionValues(table, {});
   if (!options) return false;

@@ -45,7 +45,7 @@ Result<const re2::RE2*> ScopedEnvironment::Pattern(const std::string& text) {
   if (found == patterns_.end()) {
     if (patterns_.size() >= kPatternsMax)
       return Fail(ErrorCode::kLimitExceeded, fmt::format("more than {} different patterns", kPatternsMax));
-    WEIGHTFS_CHECK(Charge(1000));  // compiling costs more than a step
+    WEIGHTFS_CHECK(Charge(kCompileSteps));
     WEIGHTFS_TRY(auto pattern, CompilePattern(text));
     found = patterns_.emplace(text, std::move(pattern)).first;
   }

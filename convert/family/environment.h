@@ -19,9 +19,6 @@
 
 namespace weightfs::family {
 
-/// The most levels of evaluations within one another.
-inline constexpr uint32_t kEvaluationDepthMax = 400;
-
 /// The values of a table's options, with what the user said, as a mapping.
 /// \error kInvalidArgument  an option that the table does not have, or a value it does not take;
 /// `--vocab-size` or

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "convert/base/limits.h"
 #include "convert/base/result.h"
 #include "convert/family/value.h"
 
@@ -26,7 +27,10 @@ namespace weightfs::family {
 
 inline constexpr size_t kExpressionBytesMax = 4096;
 inline constexpr uint32_t kExpressionDepthMax = 64;
-inline constexpr size_t kTextBytesMax = 65536;    ///< Of a value of text.
+inline constexpr size_t kTextBytesMax = 65536;        ///< Of a value of text.
+inline constexpr uint32_t kEvaluationDepthMax = 400;  ///< Nodes within one another, through named values.
+/// Steps that compiling a pattern, and matching a name, is charged as.
+inline constexpr uint64_t kCompileSteps = 20'000, kMatchSteps = 8;
 inline constexpr uint64_t kListItemsMax = 65536;  ///< Of a list that an expression makes.
 
 enum class Function : uint8_t {
@@ -64,8 +68,11 @@ std::string_view FunctionName(Function function);
 /// Whether the function looks at the source rather than at its arguments alone.
 inline bool LooksAtSource(Function function) { return function <= Function::kWrapper; }
 
-/// What bounds the work of one application of a table.
+/// What bounds the work of one application of a table (limits.h).
 struct Budget {
+  /// For a source of `tensors` tensors: more of them take more steps.
+  static Budget For(const Limits& limits, uint64_t tensors);
+
   uint64_t steps = 0;           ///< Left.
   uint32_t depth = 0;           ///< Evaluations within one another that may still begin.
   uint64_t compared_bytes = 0;  ///< That `same` and replicas may still read.

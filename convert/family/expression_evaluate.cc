@@ -223,6 +223,12 @@ bool IsComparison(Op op) { return op >= Op::kEqual && op <= Op::kGreaterEqual; }
 
 }  // namespace
 
+Budget Budget::For(const Limits& limits, uint64_t tensors) {
+  constexpr uint64_t kStepsPerTensor = 512;
+  return {limits.family_steps_max + kStepsPerTensor * tensors, kEvaluationDepthMax,
+          limits.family_compared_bytes_max};
+}
+
 Status Environment::Charge(uint64_t steps) {
   if (budget_.steps < steps) {
     budget_.steps = 0;

@@ -98,9 +98,12 @@ Result<SourceTerm> SchemaReader::ReadSourceTerm(const JsonNode& node) const {
   WEIGHTFS_CHECK(document_.ExpectKeys(node, {"from", "do", "at"}));
   const JsonNode* from = node.Find("from");
   const JsonNode* text = node.Find("do");
-  if (from == nullptr || text == nullptr) return At(node).Fail("expected the keys from and do");
+  const JsonNode* at = node.Find("at");
+  if (from == nullptr || (text == nullptr && at != nullptr))
+    return At(node).Fail("expected the keys from and do");
   WEIGHTFS_TRY(term.name, ReadTemplate(*from));
-  WEIGHTFS_TRY(term.steps, ReadSteps(*text, node.Find("at")));
+  if (text == nullptr) return term;
+  WEIGHTFS_TRY(term.steps, ReadSteps(*text, at));
   return term;
 }
 

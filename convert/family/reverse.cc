@@ -349,8 +349,7 @@ Result<ReverseResult> ReverseFamily(const FamilyTable& table, const ReverseInput
   if (input.parts == 0 || input.parts > kPartsMax)
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("{} parts; expected 1 to {}", input.parts, kPartsMax));
-  family::Budget budget{input.limits.family_steps_max, family::kEvaluationDepthMax,
-                        input.limits.family_compared_bytes_max};
+  family::Budget budget = family::Budget::For(input.limits, input.tensors.size());
   WEIGHTFS_TRY(auto options, family::OptionValues(table, input.options));
   WEIGHTFS_TRY(const auto environment,
                family::ReverseEnvironment::Make(table, input, std::move(options), budget));

@@ -93,7 +93,7 @@ Result<Value> SourceEnvironment::CallSource(Function function, std::span<const V
       for (const Value& argument : arguments) key += "\n" + *argument.text();
       const auto known = answers_.find(key);
       if (known != answers_.end()) return known->second;
-      WEIGHTFS_CHECK(Charge(1 + input_.tensors.size() / 4));
+      WEIGHTFS_CHECK(Charge(1 + kMatchSteps * input_.tensors.size()));
       WEIGHTFS_TRY(Value answer,
                    function == Function::kCount ? Count(arguments) : Names(function, arguments));
       return answers_.emplace(std::move(key), std::move(answer)).first->second;

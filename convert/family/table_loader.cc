@@ -129,7 +129,7 @@ Status ReadNamed(const SchemaReader& reader, const JsonNode& node, FamilyTable& 
 
 Result<TablePtr> ReadTable(const LocatedJson& document, const JsonNode& node, const FamilyTable* base,
                            bool is_user) {
-  constexpr size_t kLinesMax = 4096;
+  constexpr size_t kLinesMax = 4096, kRewritesMax = 64;
   const SchemaReader reader(document);
   WEIGHTFS_CHECK(document.ExpectKeys(
       node, {"family", "title", "source", "target", "extends", "abstract", "weights", "detect", "names",
@@ -151,6 +151,9 @@ Result<TablePtr> ReadTable(const LocatedJson& document, const JsonNode& node, co
                              [&](const JsonNode& item) { return reader.ReadLine(item); }));
   if (table.lines.size() > kLinesMax)
     return reader.At(node).Fail(fmt::format("{} lines; expected at most {}", table.lines.size(), kLinesMax));
+  if (table.names.size() > kRewritesMax)
+    return reader.At(node).Fail(
+        fmt::format("{} rewrites of names; expected at most {}", table.names.size(), kRewritesMax));
   if (!table.is_abstract && table.detect.empty())
     return reader.At(node).Fail("no detect; expected conditions by which the family is known");
   if (!table.is_abstract && table.lines.empty())
