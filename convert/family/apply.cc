@@ -45,7 +45,7 @@ class TableApplier {
     for (const LinePtr& line : table_.lines) {
       WEIGHTFS_CHECK(ForEachOf(*line, environment_, [&] { return ApplyOnce(*line); }));
     }
-    WEIGHTFS_CHECK(reads_.Check(index_, result_.notes));
+    WEIGHTFS_CHECK(reads_.Check(input_.tensors, result_.notes));
     WEIGHTFS_CHECK(DropAndKeep());
     PutInOrder();
     if (table_.has_config) {
@@ -136,7 +136,7 @@ class TableApplier {
       const FamilyTensor& tensor = input_.tensors[*source];
       if (views.empty()) parts = tensor.parts.size();
       auto view = ReadSource(line, rearrangement, term, *source);
-      if (!view) return std::unexpected(view.error().Within("from " + name));
+      if (!view) return std::unexpected(view.error().Within("from " + tensor.name));
       views.push_back(*std::move(view));
       if (std::ranges::find(produced.sources, *source) == produced.sources.end())
         produced.sources.push_back(*source);
@@ -189,7 +189,7 @@ class TableApplier {
   }
 
   std::string SourceNames(const std::vector<size_t>& sources) const {
-    std::string names = "from " + index_.names()[sources[0]];
+    std::string names = "from " + input_.tensors[sources[0]].name;
     return sources.size() == 1 ? names : names + fmt::format(" and {} more", sources.size() - 1);
   }
 

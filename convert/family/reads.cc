@@ -32,9 +32,9 @@ Status SourceReads::Add(size_t source, SourceRead read) {
   return {};
 }
 
-Status SourceReads::Check(const SourceIndex& index, std::vector<std::string>& notes) const {
+Status SourceReads::Check(std::span<const FamilyTensor> tensors, std::vector<std::string>& notes) const {
   for (size_t source = 0; source < reads_.size(); ++source)
-    if (!reads_[source].empty()) WEIGHTFS_CHECK(CheckOne(index.names()[source], reads_[source], notes));
+    if (!reads_[source].empty()) WEIGHTFS_CHECK(CheckOne(tensors[source].name, reads_[source], notes));
   return {};
 }
 

@@ -3,12 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "convert/base/result.h"
+#include "convert/family/family.h"
 #include "convert/family/region.h"
-#include "convert/family/source_index.h"
 #include "convert/family/table.h"
 
 namespace weightfs::family {
@@ -36,7 +37,7 @@ class SourceReads {
   /// \error kCorrupt  elements read twice, or never; parts that lines join in different ways. Names the
   /// tensor and
   ///                  the lines
-  Status Check(const SourceIndex& index, std::vector<std::string>& notes) const;
+  Status Check(std::span<const FamilyTensor> tensors, std::vector<std::string>& notes) const;
 
  private:
   Status CheckOne(std::string_view name, const std::vector<SourceRead>& reads,
