@@ -78,7 +78,8 @@ std::string ToText(const FamilySummary& family, size_t width) {
 
 int ReportUnknown(const std::string& name, const std::vector<FamilySummary>& families) {
   std::string names;
-  for (const FamilySummary& family : families) names += (names.empty() ? "" : ", ") + family.name;
+  for (const FamilySummary& family : families)
+    if (!family.is_abstract) names += (names.empty() ? "" : ", ") + family.name;
   return ReportError(
       UsageError(fmt::format("families: '{}' is not a family; expected one of {}", name, names)).error(),
       Stage::kRunning);
@@ -105,6 +106,8 @@ int RunFamilies(const CommandLine& line) {
   for (const auto& table : registry->tables()) families.push_back(Summarize(*table));
   for (FamilySummary& family : WithoutTables()) families.push_back(std::move(family));
   if (!line.family.empty()) return PrintOne(line, *registry, families);
+  // Those are no choice; one that is asked for by name is shown.
+  std::erase_if(families, [](const FamilySummary& family) { return family.is_abstract; });
   std::string text;
   if (line.settings.json) {
     for (const FamilySummary& family : families) text += (text.empty() ? "" : ",\n") + ToJson(family);

@@ -182,7 +182,7 @@ int InspectTensor(OpenedSource& opened, const CommandLine& line) {
     return PrintOutput(ManifestJson(opened.report));
   }
   std::string text;
-  for (const TensorReport& tensor : found) text += (text.empty() ? "" : "\n") + TensorText(tensor);
+  for (const TensorReport& tensor : found) text += (text.empty() ? "" : "\n") + TensorText(tensor, line.settings.open.limits.cache_bytes);
   return PrintOutput(text);
 }
 

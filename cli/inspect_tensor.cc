@@ -6,6 +6,8 @@
 
 #include "cli/sizes.h"
 #include "cli/terminal.h"
+#include "convert/placed_piece.h"
+#include "convert/view/amplification.h"
 
 namespace weightfs::cli {
 namespace {
@@ -15,6 +17,8 @@ std::string RangeText(uint64_t begin, uint64_t end) {
 }
 
 std::string SourceText(const TensorOrigin& source) {
+  if (source.view.pieces() != nullptr)
+    return fmt::format("{}, {}", source.file, ShapeText(source.view.shape()));
   const RandomAccessFile::Location location = source.view.storage()->location();
   const ByteRange span = source.view.layout().span_bytes();
   std::string text = source.file;
@@ -34,6 +38,59 @@ std::string LayoutText(const Layout& layout) {
   return text;
 }
 
+/// Pieces that text shows; --json has more.
+constexpr size_t kPiecesShownMax = 12;
+
+/// "indices [0 to 8, 4 to 8] from model.pth, bytes 0 to 64, steps of 16 and 2 B"
+std::string PieceText(const Piece& piece, uint32_t unit_bytes) {
+  const PlacedPiece placed = Place(piece, unit_bytes);
+  std::string digits, steps;
+  for (const PieceMode& mode : placed.modes) {
+    fmt::format_to(std::back_inserter(digits), "{}{} to {}", digits.empty() ? "" : ", ", mode.begin,
+                   mode.end());
+    fmt::format_to(std::back_inserter(steps), "{}{}", steps.empty() ? "" : ", ", mode.stride_bytes);
+  }
+  return fmt::format("[{}] of {}, {}, {} B apart", digits, placed.storage,
+                     RangeText(placed.byte_range.begin, placed.byte_range.end), steps.empty() ? "0" : steps);
+}
+
+/// What feeds the tensor: lines for `add(label, line)`.
+template <typename Add>
+void AddLayout(const TensorReport& tensor, const Add& add) {
+  const TensorView& view = tensor.view;
+  if (view.element_count() == 0) return add("layout", "no elements");
+  if (view.pieces() == nullptr && ServesSourceWhole(tensor)) return add("layout", LayoutText(view.layout()));
+  if (view.pieces() == nullptr && view.layout().contiguous() && view.storage()->location().file != nullptr) {
+    const RandomAccessFile::Location location = view.storage()->location();
+    const ByteRange span = view.layout().span_bytes();
+    return add("layout",
+               fmt::format("packed, {} of {}",
+                           RangeText(location.offset_bytes + span.begin, location.offset_bytes + span.end),
+                           location.file->name()));
+  }
+  const std::vector<PieceMap> terms = view.Terms();
+  size_t count = 0, shown = 0;
+  for (const PieceMap& term : terms) count += term.pieces().size();
+  for (const PieceMap& term : terms) {
+    std::string extents;
+    for (const uint64_t extent : term.extents())
+      fmt::format_to(std::back_inserter(extents), "{}{}", extents.empty() ? "" : " x ", extent);
+    add("layout", fmt::format("pieces of {} elements", extents.empty() ? "1" : extents));
+    for (const Piece& piece : term.pieces())
+      if (shown++ < kPiecesShownMax) add("", PieceText(piece, term.unit_bytes()));
+  }
+  if (count > kPiecesShownMax)
+    add("", fmt::format("... and {} more; --json lists them", FormatCount(count - kPiecesShownMax)));
+}
+
+/// "1.00 source bytes for each stored byte, read in order"
+std::string ReadsText(const TensorView& view, uint64_t cache_bytes) {
+  const Result<double> amplification = ReadAmplification(view, cache_bytes);
+  if (!amplification) return amplification.error().message;
+  if (view.element_count() > 0 && *amplification == 0) return "nothing: the elements are a constant";
+  return fmt::format("{:.2f} source bytes for each stored byte, read in order", *amplification);
+}
+
 }  // namespace
 
 std::string TypeText(const TensorView& view) {
@@ -48,13 +105,7 @@ std::string ShapeText(const Shape& shape) {
   return text + "]";
 }
 
-double ReadAmplification(const TensorView& view) {
-  const uint64_t needed_bytes = view.stored_size_bytes();
-  if (needed_bytes == 0) return 1;
-  return static_cast<double>(view.layout().span_bytes().size()) / static_cast<double>(needed_bytes);
-}
-
-std::string TensorText(const TensorReport& tensor) {
+std::string TensorText(const TensorReport& tensor, uint64_t cache_bytes) {
   const TensorView& view = tensor.view;
   std::string text;
   const auto add = [&](std::string_view label, std::string_view line) {
@@ -73,12 +124,11 @@ std::string TensorText(const TensorReport& tensor) {
     add("source", SourceText(source));
   }
   if (!tensor.rule.empty()) add("rule", tensor.rule);
-  add("layout", LayoutText(view.layout()));
+  AddLayout(tensor, add);
   const std::vector<std::string> operations = view.Operations();
   if (operations.empty()) add("operations", "none: the bytes as stored");
   for (size_t i = 0; i < operations.size(); ++i) add(i == 0 ? "operations" : "", operations[i]);
-  add("reads",
-      fmt::format("{:.2f} source bytes for each stored byte, read in order", ReadAmplification(view)));
+  add("reads", ReadsText(view, cache_bytes));
   return text;
 }
 

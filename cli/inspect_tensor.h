@@ -13,12 +13,9 @@ std::string TypeText(const TensorView& view);
 /// "[768, 2304]"; "[]" for a scalar.
 std::string ShapeText(const Shape& shape);
 
-/// Source bytes that a full sequential read of `view` fetches for each stored byte it serves: 1 when all are
-/// packed, more when it picks elements out of a wider span, less when it repeats them. 1 for a tensor of no
-/// bytes.
-double ReadAmplification(const TensorView& view);
-
-/// Several lines: where the tensor is served, where its bytes come from and what is done to them.
-std::string TensorText(const TensorReport& tensor);
+/// Several lines: where the tensor is served, where its bytes come from, what is done to them, and what
+/// reading it costs.
+/// \param cache_bytes  the `--cache` that it would be served with
+std::string TensorText(const TensorReport& tensor, uint64_t cache_bytes);
 
 }  // namespace weightfs::cli

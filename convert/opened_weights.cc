@@ -6,6 +6,7 @@
 #include <iterator>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "convert/source/utf8.h"
@@ -13,25 +14,19 @@
 namespace weightfs {
 namespace {
 
-/// The file of rank number `rank`, as its tensors call it.
-std::string_view FileOf(const Checkpoint& rank) {
-  if (!rank.tensors.empty()) return rank.tensors.front().file;
-  return rank.unsupported.empty() ? std::string_view("a file") : rank.unsupported.front().file;
-}
-
 /// Every rank has a part, or one has all.
-Status CheckParts(const OpenedWeights::Parts& parts, const std::vector<Checkpoint>& ranks) {
+Status CheckParts(const OpenedWeights::Parts& parts, const std::vector<std::string>& files) {
   for (const SourceTensor* part : parts)
     if (part->view.dtype() != parts.front()->view.dtype())
       return Fail(ErrorCode::kCorrupt,
                   fmt::format("{}: tensor {} is {}; expected {}, as in {}", part->file, Quoted(part->name),
                               TorchName(part->view.dtype()), TorchName(parts.front()->view.dtype()),
                               parts.front()->file));
-  if (parts.size() == 1 || parts.size() == ranks.size()) return {};
+  if (parts.size() == 1 || parts.size() == files.size()) return {};
   size_t lacking = 0;
-  while (lacking < parts.size() && parts[lacking]->file == FileOf(ranks[lacking])) ++lacking;
+  while (lacking < parts.size() && parts[lacking]->file == files[lacking]) ++lacking;
   return Fail(ErrorCode::kNotFound,
-              fmt::format("{}: no tensor {}; expected a part of it, as in {}", FileOf(ranks[lacking]),
+              fmt::format("{}: no tensor {}; expected a part of it, as in {}", files[lacking],
                           Quoted(parts.front()->name), parts.front()->file));
 }
 
@@ -44,10 +39,12 @@ OpenedWeights::OpenedWeights(Checkpoint whole) {
   unsupported_ = ranks_.front().unsupported;
 }
 
-Result<OpenedWeights> OpenedWeights::JoinRanks(std::vector<Checkpoint> ranks) {
+Result<OpenedWeights> OpenedWeights::JoinRanks(std::vector<Checkpoint> ranks,
+                                               const std::vector<std::string>& files) {
   OpenedWeights joined;
   joined.ranks_ = std::move(ranks);
   std::unordered_map<std::string_view, size_t> places;
+  std::unordered_set<std::string_view> unsupported;
   for (const Checkpoint& rank : joined.ranks_) {
     for (const SourceTensor& tensor : rank.tensors) {
       const auto [place, is_new] = places.try_emplace(tensor.name, joined.tensors_.size());
@@ -55,11 +52,9 @@ Result<OpenedWeights> OpenedWeights::JoinRanks(std::vector<Checkpoint> ranks) {
       joined.tensors_[place->second].push_back(&tensor);
     }
     for (const UnsupportedTensor& tensor : rank.unsupported)
-      if (std::ranges::find(joined.unsupported_, tensor.name, &UnsupportedTensor::name) ==
-          joined.unsupported_.end())
-        joined.unsupported_.push_back(tensor);
+      if (unsupported.insert(tensor.name).second) joined.unsupported_.push_back(tensor);
   }
-  for (const Parts& parts : joined.tensors_) WEIGHTFS_CHECK(CheckParts(parts, joined.ranks_));
+  for (const Parts& parts : joined.tensors_) WEIGHTFS_CHECK(CheckParts(parts, files));
   Checkpoint& first = joined.ranks_.front();
   for (size_t i = 1; i < joined.ranks_.size(); ++i) {
     Checkpoint& rank = joined.ranks_[i];

@@ -25,9 +25,11 @@ class OpenedWeights {
   /// Joins the files of ranks by the names of their tensors. A name that one file has alone is a whole
   /// tensor.
   /// \param ranks  in their order, at least one
+  /// \param files  of each rank the name that its tensors have as `file`
   /// \error kNotFound  some ranks have a name and some lack it: names both
   /// \error kCorrupt   parts of one tensor differ in dtype
-  static Result<OpenedWeights> JoinRanks(std::vector<Checkpoint> ranks);
+  static Result<OpenedWeights> JoinRanks(std::vector<Checkpoint> ranks,
+                                         const std::vector<std::string>& files);
 
   OpenedWeights(OpenedWeights&&) = default;
   OpenedWeights& operator=(OpenedWeights&&) = default;

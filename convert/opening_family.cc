@@ -61,10 +61,13 @@ void Opening::CompareDerived(const SideFile& given, const std::string& derived, 
   const Result<std::string> text =
       given.files == nullptr ? given.text
                              : given.files->ReadSmall(given.source_path, options_.limits.json_bytes_max);
-  if (!text) return;  // Said where the file is served or looked at.
   const auto ours = ParseJson(derived, given.path, json);
-  const auto theirs = ParseJson(*text, given.path, json);
-  if (!ours || !theirs || !ours->is_object() || !theirs->is_object()) return;
+  const auto theirs = text ? ParseJson(*text, given.path, json) : std::unexpected(text.error());
+  if (!theirs) {
+    opened_.report.notes.push_back(theirs.error().message);
+    return;
+  }
+  if (!ours || !ours->is_object() || !theirs->is_object()) return;
   if (const std::string differences = Differences(*theirs, *ours); !differences.empty())
     opened_.report.notes.push_back(
         fmt::format("{}: of {}, served as it is; the family {} derives other values from the weights: {}",

@@ -34,7 +34,9 @@ Result<OpenedWeights> Opening::OpenWeights(const WeightSet& set, FilePtr& single
   context.weights_key_path = options_.weights_key_path;
   if (set.are_ranks && set.shards.size() > 1) {
     WEIGHTFS_TRY(std::vector<Checkpoint> ranks, OpenRankFiles(set, *source_, context));
-    return OpenedWeights::JoinRanks(std::move(ranks));
+    Result<OpenedWeights> joined = OpenedWeights::JoinRanks(std::move(ranks), set.shards);
+    if (!joined) return std::unexpected(joined.error().Within(source_->name()));
+    return joined;
   }
   if (!set.index_path.empty() || set.shards.size() > 1) {
     WEIGHTFS_TRY(Checkpoint checkpoint, OpenWeightSet(set, *source_, context));

@@ -7,6 +7,7 @@
 
 #include "convert/base/json.h"
 #include "convert/convert.h"
+#include "convert/placed_piece.h"
 #include "convert/version.h"
 
 namespace weightfs {
@@ -25,6 +26,7 @@ class JsonWriter {
   }
   void String(std::string_view value) { Separate(), AppendJsonString(value, text_); }
   void Number(uint64_t value) { Separate(), fmt::format_to(std::back_inserter(text_), "{}", value); }
+  void Signed(int64_t value) { Separate(), fmt::format_to(std::back_inserter(text_), "{}", value); }
   void Bool(bool value) { Separate(), text_ += value ? "true" : "false"; }
   void NewLine() { Separate(), text_ += '\n', first_ = true; }
 
@@ -95,8 +97,9 @@ void WriteSet(JsonWriter& json, const WeightSetReport& set) {
   json.Close('}');
 }
 
-/// Where the bytes of a source tensor lie.
+/// Where the bytes of a source tensor lie, when they are one layout over one storage.
 void WriteOrigin(JsonWriter& json, const TensorView& view) {
+  if (view.pieces() != nullptr) return;
   const RandomAccessFile::Location location = view.storage()->location();
   const ByteRange span = view.layout().span_bytes();
   // Bytes of a compressed member or file have no place on disk: the range is within the storage then.
@@ -111,6 +114,44 @@ void WriteOrigin(JsonWriter& json, const TensorView& view) {
     json.Number(mode.stride_bytes);
     json.Close(']');
   }
+  json.Close(']');
+}
+
+/// Pieces of one tensor that are written out; `piece_count` counts them all.
+constexpr size_t kPiecesWrittenMax = 256;
+
+void WritePiece(JsonWriter& json, size_t term, const PlacedPiece& piece) {
+  json.Open('{');
+  json.Field("term", term);
+  json.Field("storage", piece.storage);
+  json.Flag("on_disk", piece.is_on_disk);
+  WriteRange(json, "byte_range", piece.byte_range);
+  json.Key("modes");
+  json.Open('[');
+  for (const PieceMode& mode : piece.modes) {
+    json.Open('[');
+    json.Number(mode.begin);
+    json.Number(mode.extent);
+    json.Signed(mode.stride_bytes);
+    json.Close(']');
+  }
+  json.Close(']');
+  json.Close('}');
+}
+
+/// What feeds a tensor that is not just a tensor of the source as it is stored.
+void WritePieces(JsonWriter& json, const TensorReport& tensor) {
+  if (tensor.view.element_count() == 0 || ServesSourceWhole(tensor)) return;
+  const std::vector<PieceMap> terms = tensor.view.Terms();
+  uint64_t count = 0;
+  for (const PieceMap& term : terms) count += term.pieces().size();
+  json.Field("piece_count", count);
+  json.Key("pieces");
+  json.Open('[');
+  size_t written = 0;
+  for (size_t term = 0; term < terms.size(); ++term)
+    for (const Piece& piece : terms[term].pieces())
+      if (written++ < kPiecesWrittenMax) WritePiece(json, term, Place(piece, terms[term].unit_bytes()));
   json.Close(']');
 }
 
@@ -145,6 +186,7 @@ void WriteTensor(JsonWriter& json, const TensorReport& tensor, bool with_ranges)
     json.Close('}');
   }
   json.Close(']');
+  if (with_ranges) WritePieces(json, tensor);
   json.Close('}');
 }
 

@@ -27,7 +27,9 @@ class SetMetadata final : public FamilyMetadata {
 
 std::string KnownNames(const FamilyRegistry& registry) {
   std::string names = "auto, none";
-  for (const auto& table : registry.tables()) names.append(", ").append(Summarize(*table).name);
+  for (const auto& table : registry.tables())
+    if (const FamilySummary family = Summarize(*table); !family.is_abstract)
+      names.append(", ").append(family.name);
   return names;
 }
 

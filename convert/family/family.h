@@ -157,6 +157,7 @@ struct FamilySummary {
   std::vector<std::string> evidence;                         ///< The conditions, as written.
   std::vector<std::pair<std::string, std::string>> options;  ///< `KEY=DEFAULT`, help.
   bool is_user = false;                                      ///< From a rules file.
+  bool is_abstract = false;                                  ///< Only there to be extended.
 };
 FamilySummary Summarize(const FamilyTable& table);
 

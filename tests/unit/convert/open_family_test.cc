@@ -176,12 +176,15 @@ TEST_F(OpenFamilyTest, RanksNeedAFamily) {
 
 TEST_F(OpenFamilyTest, APartThatARankLacksIsNamed) {
   WriteTwoRanks();
-  Write("whole.02.pth",
-        TorchZip(PickleDict({{PickleText("norm.weight"), TorchVector("1", 3)}}), {{"1", Floats({7, 8, 9})}}));
-  const Error error = DirError();
-  EXPECT_EQ(error.code, ErrorCode::kNotFound);
-  EXPECT_THAT(error.message,
-              HasSubstr("whole.02.pth: no tensor 'emb.weight'; expected a part of it, as in whole.00.pth"));
+  for (const std::string& rank :
+       {TorchZip(PickleDict({{PickleText("norm.weight"), TorchVector("1", 3)}}), {{"1", Floats({7, 8, 9})}}),
+        TorchZip(PickleDict({}), {})}) {
+    Write("whole.02.pth", rank);
+    const Error error = DirError();
+    EXPECT_EQ(error.code, ErrorCode::kNotFound);
+    EXPECT_THAT(error.message,
+                HasSubstr("whole.02.pth: no tensor 'emb.weight'; expected a part of it, as in whole.00.pth"));
+  }
 }
 
 TEST_F(OpenFamilyTest, PartsHaveOneDtype) {
@@ -268,6 +271,8 @@ TEST_F(OpenFamilyTest, ConfigurationThatIsThereWins) {
   EXPECT_THAT(opened.report.notes, IsEmpty());
   options_.config_path = dir_ / "config.json";
   EXPECT_EQ(ReadWhole(OpenDir().tree, "config.json"), given);
+  Write("config.json", "{");
+  EXPECT_THAT(OpenDir().report.notes, ElementsAre(HasSubstr("config.json")));
 }
 
 TEST_F(OpenFamilyTest, FiltersAndCastsActOnWhatIsServed) {
