@@ -122,7 +122,8 @@ struct OpenedSource {
   std::shared_ptr<StepFolder> steps;
 };
 
-/// Opens `source` (a file or a folder) and builds its view. Reads metadata only: no tensor byte.
+/// Opens `source` (a file or a folder) and builds its view. Reads metadata only, and no tensor byte but those that a
+/// family's table compares: replicas that must be equal, tensors that may be tied.
 ///
 /// The tree holds `/.weightfs/manifest.json` and `/.weightfs/tensors/`; a server adds `status.json`.
 /// \error kInvalidArgument  an option that does not fit: a bad pattern, an unknown key path, a missing config
