@@ -55,6 +55,10 @@ TEST(LoaderTest, Texts) {
   EXPECT_THAT(ErrorOf(R"("let": {"a": "b", "b": "c + 1", "c": "a"})"),
               HasSubstr("values that use one another in a circle: a -> b -> c -> a"));
   EXPECT_THAT(ErrorOf(R"("let": {"a": "a"})"), HasSubstr("a circle: a -> a"));
+  // What no source changes fails before there is one.
+  EXPECT_THAT(ErrorOf(R"("let": {"a": "9223372036854775807 + 1"})"),
+              HasSubstr("let.a: `9223372036854775807 + 1`: "));
+  EXPECT_THAT(ErrorOf(R"("let": {"a": "1"}, "check": ["a > 0", "1 / (2 - 2) > 0"])"), HasSubstr("check[1]"));
   EXPECT_THAT(ErrorOf(R"_("names": [["(", ""]])_"), HasSubstr("names[0][0]: the pattern ( does not compile"));
   EXPECT_THAT(ErrorOf(R"("names": [["a", "\\2"]])"), HasSubstr("names[0][1]: \\2"));
   EXPECT_THAT(ErrorOf(R"("names": [["a"]])"), HasSubstr("names[0]: 1 items"));
