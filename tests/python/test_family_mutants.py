@@ -1,5 +1,5 @@
-"""A test of the tests: tables with one slip each, on the checkpoints of the family tests. A mutant whose bytes are not
-those that are expected must be seen, by a refusal or by the bytes; one that no checkpoint sees is shown, and counted."""
+"""A test of the tests: tables with one slip each, on the checkpoints of the family tests. Every mutant must be seen, by
+a refusal, in the bytes or in the configuration; one that none of the checkpoints sees is a gap in them, and is named."""
 
 import collections
 import concurrent.futures
