@@ -99,7 +99,7 @@ def storage_cases(case):
     case("storage-id-of-6.pt", one(tensor(storage_id(more=(b"N",)))), "a storage id of 6 items; expected 5")
     case("storage-id-module.pt", one(tensor(storage_id(tag="module"))), "begins with \"storage\"")
     case("storage-id-number.pt", one(tensor(pid(integer(3)))), "a persistent id that is a int")
-    case("storage-key-number.pt", one(tensor(pid(tup(text("storage"), glob("torch", "FloatStorage"), integer(0), text("cpu"), integer(4))))),
+    case("storage-key-negative.pt", one(tensor(pid(tup(text("storage"), glob("torch", "FloatStorage"), integer(-1), text("cpu"), integer(4))))),
          "a storage id with a int as key")
     case("storage-class-unknown.pt", one(tensor(storage_id(cls="DecimalStorage"))), "storage class torch.DecimalStorage",
          "unsupported")
