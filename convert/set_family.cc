@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 namespace weightfs {
@@ -15,11 +16,18 @@ class SetMetadata final : public FamilyMetadata {
       : values_(values), files_(files), source_(std::move(source)) {}
 
   Result<const nlohmann::json*> Values() const override { return values_; }
-  Result<const nlohmann::json*> File(const std::string& name) const override { return files_.Read(name); }
+  Result<const nlohmann::json*> File(const std::string& name) const override {
+    Result<const nlohmann::json*> file = files_.Read(name);
+    if (!file && !failure_) failure_ = file.error();
+    return file;
+  }
   bool HasFile(const std::string& name) const override { return files_.Has(name); }
   std::string SourceName() const override { return source_; }
+  /// The first file that was asked for and did not parse.
+  const std::optional<Error>& failure() const { return failure_; }
 
  private:
+  mutable std::optional<Error> failure_;
   const nlohmann::json* values_;
   MetadataFiles& files_;  ///< Parses and keeps what is asked for.
   std::string source_;
@@ -105,7 +113,12 @@ Result<SetFamily> FindSetFamily(const OpenedWeights& weights, MetadataFiles& fil
   if (!choice) return std::unexpected(choice.error().Within(shown));
   if (choice->table == nullptr) {
     WEIGHTFS_CHECK(RefuseFamilyOptions(options, fmt::format("no family fits {}", shown)));
-    return ServeAsStored(weights, shown);
+    // A condition on a file that does not parse does not hold: that may be why no family fits.
+    const std::optional<Error>& failure = metadata.failure();
+    if (failure && weights.rank_count() > 1) return std::unexpected(*failure);
+    WEIGHTFS_TRY(SetFamily stored, ServeAsStored(weights, shown));
+    if (failure) stored.notes.push_back(failure->message);
+    return stored;
   }
   Result<FamilyResult> result = ApplyFamily(*choice->table, input);
   if (!result) return std::unexpected(result.error().Within(shown));

@@ -117,11 +117,12 @@ sys.exit(any(importlib.util.find_spec(name) is None for name in sys.argv[1:]))
 PYTHON
 }
 
-# ensure_venv NAME REQUIREMENTS: makes the Python environment NAME once for these requirements and this Python; sets
-# venv_python to its interpreter. The machine's own pip settings decide where packages come from; $WEIGHTFS_PIP_ARGS
-# adds options to `pip install` (an index that has torch's CPU build, say).
+# ensure_venv NAME REQUIREMENTS [PIP_OPTION...]: makes the Python environment NAME once for these requirements and this
+# Python; sets venv_python to its interpreter. The machine's own pip settings decide where packages come from;
+# $WEIGHTFS_PIP_ARGS adds options to `pip install` (an index that has torch's CPU build, say).
 ensure_venv() {
   local name=$1 requirements=$2 base=${PYTHON:-python3} key folder
+  shift 2
   key=$( { "$base" -c 'import sys; print(sys.version, sys.prefix)'; sed 's/#.*//' "$requirements"; } | sha256sum | cut -c1-12)
   folder=$weightfs_cache/venv-$name-$key
   venv_python=$folder/bin/python
@@ -131,7 +132,7 @@ ensure_venv() {
   "$base" -m venv "$folder" || return
   local pip_args=()
   read -r -a pip_args <<<"${WEIGHTFS_PIP_ARGS:-}"
-  quietly "$venv_python" -m pip install --disable-pip-version-check --quiet "${pip_args[@]}" --requirement "$requirements" ||
-    return
+  quietly "$venv_python" -m pip install --disable-pip-version-check --quiet "${pip_args[@]}" "$@" \
+    --requirement "$requirements" || return
   touch "$folder/.complete"
 }

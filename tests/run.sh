@@ -13,10 +13,11 @@ set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../mount-scripts/lib.sh"
 cd "$weightfs_repo" || exit 1
 
-stages=(packages fuse build ctest environments pytest-hf5 pytest-hf4 consumer scripts sanitizers fuzz)
+stages=(packages fuse build ctest environments pytest-hf5 pytest-hf4 families consumer scripts sanitizers fuzz)
 fast_stages=(packages fuse build ctest environments pytest-fast)
 fast=
 only=()
+families=(test_families.py test_family_tables.py test_family_refusals.py test_family_reverse.py test_family_mutants.py)
 logs=$weightfs_repo/build/test-logs
 passed=0
 failed=0
@@ -157,6 +158,11 @@ use_python() {
   ensure_venv "$1" "$weightfs_repo/tests/requirements/$1.txt" && python=$venv_python
 }
 
+# The published converters of model families, with what they import and nothing else.
+use_convert_python() {
+  ensure_venv convert "$weightfs_repo/tests/requirements/convert.txt" --no-deps && convert_python=$venv_python
+}
+
 use_node_modules() {
   local folder key
   key=$(cat tests/node/package.json tests/node/package-lock.json | sha256sum | cut -c1-12)
@@ -169,16 +175,32 @@ use_node_modules() {
 }
 
 stage_environments() {
-  use_python hf5 && use_node_modules && { [ -n "$fast" ] || use_python hf4; }
+  use_python hf5 && use_node_modules && { [ -n "$fast" ] || { use_python hf4 && use_convert_python; }; }
 }
 
 stage_pytest-hf5() {
-  use_python hf5 && use_node_modules && run_pytest pytest-hf5 "$python" "$weightfs_repo/build/dev/cli/weightfs"
+  use_python hf5 && use_node_modules &&
+    run_pytest pytest-hf5 "$python" "$weightfs_repo/build/dev/cli/weightfs" "${families[@]/#/--ignore=}"
 }
 
 stage_pytest-hf4() {
   use_python hf4 &&
     run_pytest pytest-hf4 "$python" "$weightfs_repo/build/dev/cli/weightfs" test_from_pretrained.py
+}
+
+# Model families, with both lines of transformers, on checkpoints that the real software writes once for all of them.
+stage_families() {
+  local made=$weightfs_repo/build/reference-software
+  use_convert_python || return
+  rm -rf "$made"
+  one_test reference-software "$convert_python" -W ignore tests/python/reference_software.py "$made" || return
+  use_python hf5 && WEIGHTFS_REFERENCE=$made run_pytest families-hf5 "$python" "$weightfs_repo/build/dev/cli/weightfs" \
+    "${families[@]}"
+  local status=$?
+  use_python hf4 && WEIGHTFS_REFERENCE=$made run_pytest families-hf4 "$python" "$weightfs_repo/build/dev/cli/weightfs" \
+    test_families.py || status=1
+  rm -rf "$made"
+  return "$status"
 }
 
 stage_pytest-fast() {

@@ -6,12 +6,33 @@
 #include <set>
 #include <utility>
 
+#include "convert/family/environment.h"
 #include "convert/family/table_loader.h"
 
 namespace weightfs::family {
 namespace {
 
 using Names = std::set<std::string, std::less<>>;
+
+/// Stands for a source of which nothing is known. An expression that does not ask has one value, whatever the
+/// source.
+class NoSource final : public Environment {
+ public:
+  using Environment::Environment;
+
+  Result<Value> Name(std::string_view) override { return Asked(); }
+  Result<Value> CallSource(Function, std::span<const Value>) override { return Asked(); }
+  Result<const re2::RE2*> Pattern(const std::string&) override { return Asked(); }
+  bool was_asked() const { return was_asked_; }
+
+ private:
+  std::unexpected<Error> Asked() {
+    was_asked_ = true;
+    return Fail(ErrorCode::kUnsupported, "asks for the source");
+  }
+
+  bool was_asked_ = false;
+};
 
 class TableChecker {
  public:
@@ -54,7 +75,13 @@ class TableChecker {
     return {};
   }
   Status Expect(const PlacedExpression& placed, const Names& locals) const {
-    return ExpectNames(placed.expression, placed.place, locals);
+    WEIGHTFS_CHECK(ExpectNames(placed.expression, placed.place, locals));
+    constexpr uint64_t kStepsMax = 1 << 16;
+    Budget budget{kStepsMax, kEvaluationDepthMax, 0};
+    NoSource nothing(budget);
+    const Result<Value> value = placed.expression.Evaluate(nothing);
+    if (value || nothing.was_asked()) return {};
+    return placed.place.Fail(value.error().message);
   }
 
   /// The names that `groups` define are added to `locals`; a range may use those before it.

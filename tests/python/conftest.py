@@ -14,6 +14,7 @@ sys.dont_write_bytecode = True
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+import family_references  # noqa: E402
 import mounting  # noqa: E402
 
 SEED = int(os.environ.get("WEIGHTFS_TEST_SEED") or random.SystemRandom().randrange(1 << 32))
@@ -66,3 +67,9 @@ def source(tmp_path: Path) -> Path:
     path = tmp_path / "source"
     path.mkdir()
     return path
+
+
+@pytest.fixture(scope="session")
+def references(tmp_path_factory) -> Path:
+    """The checkpoints that the real software of model families writes, and what its converters make of them."""
+    return family_references.make(tmp_path_factory.mktemp("references"))

@@ -5,16 +5,18 @@ import dataclasses
 import enum
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import jsonschema
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import checkpoints
 import oracle
-from mounting import wait_until
+from mounting import default_binary, wait_until
 
 TOY = {
     "family": "toy",
@@ -174,6 +176,24 @@ def test_export_and_verify_agree(source, tmp_path, weightfs, rules):
     weightfs("export", source, tmp_path / "out", *rules)
     assert sorted(os.listdir(tmp_path / "out")) == ["config.json", "model.safetensors", "settings.json"]
     weightfs("verify", source, *rules, "--against", tmp_path / "out")
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_table_backwards_gives_the_files_of_ranks(count, source, tmp_path, weightfs, rules):
+    """`weightfs_reverse`, on what was exported, writes what there was; what the table drops stays away."""
+    write_ranks(source, count)
+    weightfs("export", source, tmp_path / "hf", *rules)
+    tool = default_binary().parents[1] / "tests" / "support" / "weightfs_reverse"
+    subprocess.run([tool, "toy", tmp_path / "hf", tmp_path / "native", "--parts", str(count), *rules], check=True)
+    subprocess.run([tool, rules[1], tmp_path / "hf", tmp_path / "again", "--parts", str(count)], check=True)
+    for rank in range(count):
+        native = torch.load(source / f"whole.{rank:02d}.pth")
+        del native["mask"]
+        reversed_ = load_file(tmp_path / "native" / f"part.{rank:02d}.safetensors")
+        assert set(reversed_) == set(native)
+        assert all(torch.equal(reversed_[name], tensor) for name, tensor in native.items())
+        file = f"part.{rank:02d}.safetensors"
+        assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "native" / file).read_bytes()
 
 
 # Values beside the tensors, as real objects are pickled -----------------------------------------------------------------

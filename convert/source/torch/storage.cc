@@ -146,11 +146,13 @@ Result<StorageId> DecodeStorageId(const pickle::Node& persistent, size_t item_co
                 fmt::format("{}: a storage id of {} items; expected {}", where, items.size(), item_count));
   StorageId result;
   WEIGHTFS_TRY(result.storage_class, DecodeClass(*items[1], where));
-  if (!IsText(*items[2]) || !IsText(*items[3]))
+  // Lightning's incremental writer counts storages instead of naming them.
+  const std::optional<uint64_t> number = UnsignedValue(*items[2]);
+  if ((!IsText(*items[2]) && !number) || !IsText(*items[3]))
     return Fail(ErrorCode::kCorrupt,
                 fmt::format("{}: a storage id with a {} as key and a {} as location; expected text", where,
                             pickle::TypeName(*items[2]), pickle::TypeName(*items[3])));
-  result.key = items[2]->text();
+  result.key = number ? std::to_string(*number) : std::string(items[2]->text());
   result.meta = items[3]->text() == "meta";
   const std::optional<uint64_t> count = UnsignedValue(*items[4]);
   if (!count)

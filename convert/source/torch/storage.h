@@ -46,7 +46,7 @@ std::optional<StorageClass> StorageClassFromGlobal(std::string_view dotted);
 /// A persistent id of a storage, decoded.
 struct StorageId {
   StorageClass storage_class;
-  std::string_view key;        ///< Points into the pickle tree.
+  std::string key;             ///< As text: a number, which torch takes too, is written in decimal.
   bool meta = false;           ///< The location is `meta`: there are no bytes.
   uint64_t element_count = 0;  ///< Of the class's type; bytes for untyped storages.
   uint64_t size_bytes = 0;
