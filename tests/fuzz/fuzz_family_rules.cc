@@ -46,7 +46,7 @@ TensorView Numbered(Shape shape) {
 FamilyInput FixedInput(const FamilyMetadata& metadata) {
   FamilyInput input;
   input.metadata = &metadata;
-  input.limits.family_steps_max = 20'000;
+  input.limits.family_steps_max = 200'000;
   input.limits.family_compared_bytes_max = 4096;
   input.limits.tensors_max = 256;
   input.tensors = {{"module.wte.weight", {Numbered({8, 4})}},

@@ -33,8 +33,10 @@ def main():
         "whole": table(*whole, let=let, config=config, reverse=reverse, check=[{"that": "D % H == 0", "why": "heads"}]),
         "kept": table({"keep": "(.*)", "to": "x.\\1"}, check=["any('h.*') && !any('g') || stored_all('module.*')"]),
         "joined": table(
-            {"to": "all", "from": [{"from": "h.0.qkv", "do": "(a b) D -> D (a b)", "at": {"a": "1:3"}}, "wte.weight"],
+            {"to": "all", "from": [{"from": "h.0.qkv", "do": "(a b) D -> D (a b)", "at": {"a": "1:3"}},
+                                   {"from": "wte.weight", "do": "V* D -> D V"}],
              "join": 1, "do": "...", "with": {"a": 3, "b": 4, "D": 4}},
+            {"to": "rest", "from": "h.0.qkv", "do": "(a b) D", "at": {"a": "0:1"}, "with": {"a": 3, "b": 4, "D": 4}},
             {"to": "s", "from": ["h.0.norm", "h.1.norm"], "join": "stack", "do": "e* D -> D e", "with": {"D": 4}},
             {"to": "mean", "from": "h.0.up", "do": "~ a* b*", "scale": 0.5, "add": 1}, {"keep": ".*"}),
         "families": {"families": [
@@ -48,8 +50,8 @@ def main():
             "j": "ln(2.0) + float(1)"}, check=["a > 0", "b == 'a'", "c", "e == 16", "f == 2.5", "g", "h == 10", "j > 1"]),
         "trims": table({"to": "w", "from": "wte.weight", "do": "V D", "at": {"V": ["5", "0", "1"]}, "with": {"V": 8, "D": 4},
                         "trims": "rows"}, {"keep": ".*"}),
-        "steps": table({"to": "w", "from": "wte.weight", "do": [{"do": "(a b) D -> b a D", "at": {"a": "1:3"}}, "b a D -> (a b) 1 D"],
-                        "with": {"a": 4, "b": 2, "D": 4}, "trims": "x"},
+        "steps": table({"to": "w", "from": "wte.weight", "do": [{"do": "(a b) D -> b a D", "at": {"a": "1:3"}}, "b c D -> (c b) 1 D"],
+                        "with": {"a": 4, "b": 2, "c": 2, "D": 4}, "trims": "x"},
                        {"for": {"i": "[0, 1]"}, "drop": "h\\.{i}\\.no[a-z]{{2}}", "why": "x"}, {"keep": ".*"}),
     }
     HERE.mkdir(parents=True, exist_ok=True)

@@ -207,6 +207,59 @@ TEST(LoaderTest, Limits) {
   EXPECT_THAT(refused.error().message, HasSubstr("bytes of JSON; expected at most"));
 }
 
+/// The keys that the loader names when it meets one that it does not know, sorted.
+std::vector<std::string> KnownKeys(const std::string& members) {
+  const auto tables = Load(Table("x", members));
+  if (tables) return {"no error"};
+  const std::string& message = tables.error().message;
+  const std::string begin = "zzz: an unknown key; expected one of ";
+  const size_t at = message.find(begin);
+  if (at == std::string::npos) return {message};
+  std::vector<std::string> keys;
+  for (size_t from = at + begin.size(); from < message.size();) {
+    const size_t end = std::min(message.find(", ", from), message.size());
+    keys.push_back(message.substr(from, end - from));
+    from = end + 2;
+  }
+  std::ranges::sort(keys);
+  return keys;
+}
+
+TEST(SchemaTest, IsInStepWithTheLoader) {
+  const auto schema = nlohmann::json::parse(testing::ReadFile(WEIGHTFS_SCHEMA_FILE));
+  const auto& defs = schema.at("$defs");
+  const auto keys = [&](const nlohmann::json& object) {
+    std::vector<std::string> names;
+    for (const auto& [name, unused] : object.at("properties").items()) names.push_back(name);
+    return names;
+  };
+  const auto line = [](const std::string& keys_and_values) {
+    return KnownKeys("\"tensors\": [{" + keys_and_values + ", \"zzz\": 1}]");
+  };
+  EXPECT_EQ(KnownKeys("\"zzz\": 1"), keys(defs.at("table")));
+  EXPECT_EQ(line(R"("to": "a", "from": "a", "do": "...")"), keys(defs.at("rearrangement")));
+  EXPECT_EQ(line(R"("fill": 0)"), keys(defs.at("fill")));
+  EXPECT_EQ(line(R"("drop": "a")"), keys(defs.at("drop")));
+  EXPECT_EQ(line(R"("keep": "a")"), keys(defs.at("keep")));
+  EXPECT_EQ(KnownKeys(R"("options": {"a": {"zzz": 1}})"), keys(defs.at("option")));
+  EXPECT_EQ(KnownKeys(R"("check": [{"zzz": 1}])"), keys(defs.at("condition").at("oneOf").at(1)));
+  EXPECT_EQ(KnownKeys(R"("reverse": {"zzz": 1})"), keys(defs.at("table").at("properties").at("reverse")));
+  EXPECT_EQ(KnownKeys(R"("tensors": [{"to": "a", "from": "a", "do": [{"zzz": 1}]}])"),
+            keys(defs.at("do").at("oneOf").at(1).at("items").at("oneOf").at(1)));
+  EXPECT_EQ(KnownKeys(R"("tensors": [{"to": "a", "from": [{"zzz": 1}], "join": 0, "do": "..."}])"),
+            keys(defs.at("rearrangement")
+                     .at("properties")
+                     .at("from")
+                     .at("oneOf")
+                     .at(1)
+                     .at("items")
+                     .at("oneOf")
+                     .at(1)));
+  EXPECT_EQ(KnownKeys(R"("config": {"a": {"when": "true", "zzz": 1}})"),
+            keys(defs.at("value").at("oneOf").at(2)));
+  EXPECT_EQ(KnownKeys(R"("config": {"a": {"for": {}, "zzz": 1}})"), keys(defs.at("value").at("oneOf").at(3)));
+}
+
 TEST(RegistryTest, AddsAndReplaces) {
   auto registry = FamilyRegistry::BuiltIn();
   ASSERT_TRUE(registry) << registry.error().message;
