@@ -171,6 +171,7 @@ class HeldFile final : public IdentifiedFile {
                                                   std::span<std::byte> buffer) const override;
   Status DoReadStrided(const Stride& stride, std::span<std::byte> destination,
                        uint64_t pitch_bytes) const override;
+  void WillRead(ByteRange range) const override;
   void DropBehind(ByteRange range) const override;
 
  private:
@@ -278,22 +279,24 @@ Result<std::span<const std::byte>> HeldFile::DoReadWithin(ByteRange range,
 }
 
 /// Through the page cache, since the next gather wants the bytes between the pieces: each page is then read
-/// from the device once. Read-ahead may be off, so the kernel is told of the range.
+/// from the device once.
 Status HeldFile::DoReadStrided(const Stride& stride, std::span<std::byte> destination,
                                uint64_t pitch_bytes) const {
   WEIGHTFS_CHECK(CheckNotStale());
-  const uint64_t span_bytes = (stride.count - 1) * stride.distance_bytes + stride.piece_bytes;
-  const std::optional<Residency> residency =
-      ProbeResidency(probe_, fd_.get(), {stride.begin_bytes, stride.begin_bytes + span_bytes});
-  if (!residency || residency->resident_pages < residency->total_pages)
-    posix_fadvise(fd_.get(), static_cast<off_t>(stride.begin_bytes), static_cast<off_t>(span_bytes),
-                  POSIX_FADV_WILLNEED);
   CountRead(counters_.buffered_reads, stride.count * stride.piece_bytes);
   Status read;
   for (uint64_t i = 0; i < stride.count && read; ++i)
     read = ReadBuffered(fd_.get(), stride.begin_bytes + i * stride.distance_bytes,
                         destination.subspan(i * pitch_bytes, stride.piece_bytes));
   return Conclude(std::move(read), fd_.get());
+}
+
+/// Read-ahead may be off, so the kernel is told of the range, unless it has it.
+void HeldFile::WillRead(ByteRange range) const {
+  const std::optional<Residency> residency = ProbeResidency(probe_, fd_.get(), range);
+  if (residency && residency->resident_pages == residency->total_pages) return;
+  posix_fadvise(fd_.get(), static_cast<off_t>(range.begin), static_cast<off_t>(range.size()),
+                POSIX_FADV_WILLNEED);
 }
 
 void HeldFile::DropBehind(ByteRange range) const {

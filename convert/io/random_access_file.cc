@@ -34,6 +34,9 @@ class SubFile final : public RandomAccessFile {
     in_file.begin_bytes += offset_bytes_;
     return file_->ReadStrided(in_file, destination, pitch_bytes);
   }
+  void WillRead(ByteRange range) const override {
+    file_->WillRead({offset_bytes_ + range.begin, offset_bytes_ + range.end});
+  }
   void DropBehind(ByteRange range) const override {
     file_->DropBehind({offset_bytes_ + range.begin, offset_bytes_ + range.end});
   }

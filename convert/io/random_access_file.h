@@ -59,6 +59,9 @@ class RandomAccessFile {
   /// \error as ReadAt
   Status ReadStrided(const Stride& stride, std::span<std::byte> destination, uint64_t pitch_bytes) const;
 
+  /// Says that `ReadStrided` will read `range` in parts: the device may begin at once. Never waits for it.
+  virtual void WillRead(ByteRange range) const { (void)range; }
+
   /// Says that `range`, which `ReadStrided` read in parts, was read to its end.
   virtual void DropBehind(ByteRange range) const { (void)range; }
 

@@ -31,6 +31,9 @@ uint64_t NeighbourDistanceBytes(const Strip& strip, size_t mode) {
   return distance;
 }
 
+/// The most that the kernel is told of ahead: more would push out what was read for the panel at hand.
+constexpr uint64_t kAheadBytesMax = 1_GiB;
+
 /// Digits of `mode` lie apart in the source: no piece mixes the bytes of one with those of another.
 bool LiesApart(const Strip& strip, size_t mode) {
   return std::ranges::all_of(strip.pieces(), [&](const StripPiece& piece) {
@@ -99,6 +102,12 @@ Status GatherBox(std::vector<CopyMode> modes, uint32_t unit_bytes, const RandomA
                  uint64_t position, std::byte* destination, std::span<std::byte> scratch) {
   const GatherPlan plan = PlanGather(std::move(modes), unit_bytes, scratch.size() - kReadSlackBytes);
   const std::span<const CopyMode> all(plan.modes);
+  if (plan.pitch_bytes != 0) {
+    uint64_t span = plan.piece_bytes;
+    for (const CopyMode& mode : all.subspan(plan.piece_modes))
+      span += (mode.extent - 1) * mode.source_stride_bytes;
+    file.WillRead({position, position + std::min(span, kAheadBytesMax)});
+  }
   std::vector<CopyMode> copied(all.begin(), all.begin() + plan.piece_modes);
   const bool stepped = plan.piece_modes < all.size();
   const CopyMode step = stepped ? all[plan.piece_modes] : CopyMode{1, 0, 0};

@@ -311,6 +311,7 @@ TEST(LocalFileTest, StridedReadsFillTheCacheOnceAndDropItBehind) {
       ASSERT_TRUE(Open(path, SourceIo::kBuffered)->ReadWithin({i * kMiB, (i + 1) * kMiB}, buffer.span()));
     }
     const auto file = Open(path);
+    file->WillRead({0, 8 * kMiB});
     ASSERT_TRUE(file->ReadStrided(columns, destination, 512));
     EXPECT_GE(ResidentPages(path, {0, 8 * kMiB}), 1024u);
     EXPECT_EQ(file->counters().bytes_read, 512u * 1024);
