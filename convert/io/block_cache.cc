@@ -1,5 +1,7 @@
 #include "convert/io/block_cache.h"
 
+#include <sys/mman.h>
+
 #include <atomic>
 #include <cerrno>
 #include <exception>
@@ -10,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "convert/base/bytes.h"
 #include "convert/base/mutex.h"
 
 namespace weightfs {
@@ -27,12 +30,21 @@ struct KeyHash {
   }
 };
 
+/// Large blocks lie in huge pages where the kernel gives them: a transpose writes to all rows of a block in
+/// turn, and small pages would cost a fault each and displace one another in the processor's table of them.
+constexpr uint64_t kHugePageBytes = 2_MiB;
+constexpr uint64_t kHugeBlockBytesMin = 2 * kHugePageBytes;
+
 BlockPtr Allocate(uint64_t size_bytes, std::byte** writable) {
-  constexpr std::align_val_t kAlignment{kBlockAlignmentBytes};
-  auto* bytes = static_cast<std::byte*>(::operator new(size_bytes, kAlignment));
+  const bool is_huge = size_bytes >= kHugeBlockBytesMin;
+  const std::align_val_t alignment{is_huge ? kHugePageBytes : kBlockAlignmentBytes};
+  auto* bytes = static_cast<std::byte*>(::operator new(size_bytes, alignment));
+  // Whole pages only: the block takes no more memory than it counts for. A kernel without them says no.
+  if (is_huge) madvise(bytes, AlignDown(size_bytes, kHugePageBytes), MADV_HUGEPAGE);
   *writable = bytes;
-  return BlockPtr(
-      bytes, [](const std::byte* block) { ::operator delete(const_cast<std::byte*>(block), kAlignment); });
+  return BlockPtr(bytes, [alignment](const std::byte* block) {
+    ::operator delete(const_cast<std::byte*>(block), alignment);
+  });
 }
 
 /// Runs `make`; what foreign code throws becomes an error, for others wait for the outcome.

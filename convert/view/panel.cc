@@ -13,8 +13,9 @@ namespace {
 constexpr uint64_t kSeparatePanelBytes = 1_MiB;
 /// What a panel of a large transpose wants of a source row: long enough that reading it on its own costs
 /// little, short enough that the source buffer holds many rows, so that each row of the panel is written in
-/// long pieces. Measured over 512 to 8,192 (bench/micro): 4,096 is the fastest at every width and shape.
-constexpr uint64_t kRowPieceBytes = 4_KiB;
+/// long pieces. Measured from 1 to 12 KiB through a mount (bench/run.sh --only views): 8 KiB is the fastest,
+/// cached and cold.
+constexpr uint64_t kRowPieceBytes = 8_KiB;
 /// Holes are read rather than skipped up to this size, and up to this part of what they are between: reading
 /// a piece on its own costs about as much as copying a few hundred bytes, and source bytes are to be read
 /// about once.
