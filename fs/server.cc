@@ -129,8 +129,8 @@ Status Server::OpenFile(fuse_ino_t inode, fuse_file_info& file) {
   if ((file.flags & O_ACCMODE) != O_RDONLY) return FailIo(EROFS, "open for writing");
   file.noflush = 1;
   if (IsStatus(node)) {
-    auto snapshot = std::make_unique<StatusSnapshot>(RenderStatus());
-    status_bytes_.store(snapshot->text.size());
+    auto snapshot = std::make_unique<StatusSnapshot>(std::make_shared<const std::string>(RenderStatus()));
+    status_bytes_.store(snapshot->text->size());
     file.direct_io = 1;
     file.fh = reinterpret_cast<uintptr_t>(snapshot.release());
     return {};
@@ -166,9 +166,9 @@ Result<std::optional<Server::ListedEntry>> Server::List(fuse_ino_t inode, uint64
 void Server::Read(Reply& reply, fuse_ino_t inode, uint64_t offset_bytes, uint64_t size_bytes,
                   const fuse_file_info& file) {
   if (inode == status_inode_) {
-    const std::string& text = reinterpret_cast<const StatusSnapshot*>(file.fh)->text;
-    const uint64_t begin = std::min<uint64_t>(offset_bytes, text.size());
-    reply.Bytes(std::as_bytes(std::span(text)).subspan(begin, std::min(size_bytes, text.size() - begin)));
+    const std::shared_ptr<const std::string> text = reinterpret_cast<const StatusSnapshot*>(file.fh)->text;
+    const uint64_t begin = std::min<uint64_t>(offset_bytes, text->size());
+    reply.Bytes(std::as_bytes(std::span(*text)).subspan(begin, std::min(size_bytes, text->size() - begin)));
   } else {
     reads_->Read(reply, *reinterpret_cast<const ServedFile*>(file.fh), offset_bytes, size_bytes);
   }

@@ -80,8 +80,10 @@ class Server {
  private:
   Server(OpenedSource source, const MountOptions& options, std::string mountpoint);
 
+  /// What one open status.json says. The reader may close it as soon as it has the bytes, before the reply
+  /// that carried them has returned: a read shares the text, so that it outlives the release.
   struct StatusSnapshot {
-    std::string text;
+    std::shared_ptr<const std::string> text;
   };
   Result<NodeRef> NodeOf(fuse_ino_t inode) const;
   Result<NodeRef> FolderOf(fuse_ino_t inode) const;
