@@ -194,7 +194,7 @@ class TableApplier {
   }
 
   /// What `steps` take of a tensor of `shape`.
-  Result<Region> RegionOf(const std::vector<Step>& steps, Shape shape, const AxisScope& scope) {
+  static Result<Region> RegionOf(const std::vector<Step>& steps, Shape shape, const AxisScope& scope) {
     size_t tracked = 0;  // up to the last step that takes indices
     for (size_t i = 0; i < steps.size(); ++i)
       if (!steps[i].at.empty()) tracked = i + 1;
@@ -208,7 +208,8 @@ class TableApplier {
     return tracker.Finish();
   }
 
-  Result<TensorView> Joined(const RearrangementLine& rearrangement, std::span<const TensorView> views) {
+  static Result<TensorView> Joined(const RearrangementLine& rearrangement,
+                                   std::span<const TensorView> views) {
     if (!rearrangement.is_joined) return views[0];
     auto joined = rearrangement.join_axis ? Concat(views, *rearrangement.join_axis) : Stack(views, 0);
     if (!joined) return DoesNotFit(std::move(joined).error());

@@ -108,6 +108,7 @@ Result<GridBox> Refine(const Box& box, const std::vector<std::vector<uint64_t>>&
     }
   }
   Shape shape;
+  shape.reserve(refined.axes.size());
   for (const Interval& interval : refined.axes) shape.push_back(interval.end - interval.begin);
   WEIGHTFS_TRY(refined.view, Reshape(box.view, std::move(shape)));
   return refined;
@@ -189,6 +190,7 @@ Result<TensorView> Assemble(const std::vector<Box>& boxes) {
     WEIGHTFS_TRY(refined.emplace_back(), Refine(box, grid));
   }
   std::vector<const GridBox*> all;
+  all.reserve(refined.size());
   for (const GridBox& box : refined) all.push_back(&box);
   WEIGHTFS_TRY(const TensorView whole, FillRegion(all, std::move(region), 0));
   return Reshape(whole, shape);

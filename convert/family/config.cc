@@ -20,7 +20,7 @@ void AppendPythonString(std::string_view utf8, std::string& text) {
     const auto c = static_cast<unsigned char>(utf8[i]);
     constexpr std::string_view kEscaped = "\"\\\b\f\n\r\t";
     constexpr std::string_view kLetters = "\"\\bfnrt";
-    if (const size_t letter = kEscaped.find(utf8[i]); letter != kEscaped.npos) {
+    if (const size_t letter = kEscaped.find(utf8[i]); letter != std::string_view::npos) {
       text.append({'\\', kLetters[letter]});
     } else if (c < 0x20 || c == 0x7f) {
       text += fmt::format("\\u{:04x}", c);
@@ -70,26 +70,26 @@ class ConfigWriter {
   /// The punctuation of one object or list.
   class Container {
    public:
-    Container(ConfigWriter& writer, char open, int level) : text_(writer.text_), level_(level) {
+    Container(ConfigWriter& writer, char open, size_t level) : text_(writer.text_), level_(level) {
       text_.push_back(open);
     }
     /// Before an item; with its key, in an object.
     void Begin(std::optional<std::string_view> key = {}) {
       text_ += is_empty_ ? "\n" : ",\n";
       is_empty_ = false;
-      text_.append(static_cast<size_t>(2 * (level_ + 1)), ' ');
+      text_.append(2 * (level_ + 1), ' ');
       if (!key) return;
       AppendPythonString(*key, text_);
       text_ += ": ";
     }
     void End(char close) {
-      if (!is_empty_) text_.append("\n").append(static_cast<size_t>(2 * level_), ' ');
+      if (!is_empty_) text_.append("\n").append(2 * level_, ' ');
       text_.push_back(close);
     }
 
    private:
     std::string& text_;
-    int level_;
+    size_t level_;
     bool is_empty_ = true;
   };
 
@@ -104,13 +104,13 @@ class ConfigWriter {
     return at;
   }
 
-  Status Member(Container& object, std::string_view key, const ConfigValue& value, int level) {
+  Status Member(Container& object, std::string_view key, const ConfigValue& value, size_t level) {
     WEIGHTFS_TRY(const ConfigValue* chosen, Chosen(value));
     if (chosen == nullptr) return {};
     object.Begin(key);
     return WriteValue(*chosen, level + 1);
   }
-  Status Item(Container& list, const ConfigValue& value, int level) {
+  Status Item(Container& list, const ConfigValue& value, size_t level) {
     WEIGHTFS_TRY(const ConfigValue* chosen, Chosen(value));
     if (chosen == nullptr) return {};
     list.Begin();
@@ -118,7 +118,7 @@ class ConfigWriter {
   }
 
   /// Recurses as deep as the table is written.
-  Status WriteValue(const ConfigValue& value, int level) {
+  Status WriteValue(const ConfigValue& value, size_t level) {
     if (text_.size() > kConfigBytesMax)
       return Fail(ErrorCode::kLimitExceeded, fmt::format("{}: the config is larger than {} bytes",
                                                          value.place.Describe(), kConfigBytesMax));
@@ -146,8 +146,8 @@ class ConfigWriter {
   }
 
   /// A value of an expression: a scalar, a list, a mapping of metadata. `depth` bounds what lists hold.
-  Status Scalar(const Value& value, const Place& place, int level) {
-    constexpr int kLevelsMax = 64;
+  Status Scalar(const Value& value, const Place& place, size_t level) {
+    constexpr size_t kLevelsMax = 64;
     WEIGHTFS_CHECK(environment_.Charge(1));
     if (level > kLevelsMax || text_.size() > kConfigBytesMax)
       return Fail(ErrorCode::kLimitExceeded,

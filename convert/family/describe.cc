@@ -135,7 +135,8 @@ std::string HeadText(const FamilyTable& table) {
 }  // namespace
 
 FamilySummary Summarize(const FamilyTable& table) {
-  FamilySummary summary{table.name, table.title, table.source, table.target, {}, {}, table.is_user, table.is_abstract};
+  FamilySummary summary{table.name, table.title, table.source,  table.target,
+                        {},         {},          table.is_user, table.is_abstract};
   for (const Condition& condition : table.detect) summary.evidence.push_back(condition.that.text());
   for (const auto& [key, option] : table.options.items)
     summary.options.emplace_back(key + "=" + Plain(option.default_value), option.help);
