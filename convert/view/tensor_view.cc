@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "convert/view/wait_group.h"
+
 namespace weightfs {
 namespace {
 
@@ -18,6 +20,21 @@ std::optional<uint64_t> PackedBytes(uint64_t count, DType dtype) {
   const unsigned __int128 bits = static_cast<unsigned __int128>(count) * BitWidth(dtype);
   if (bits % 8 != 0 || bits / 8 > UINT64_MAX) return std::nullopt;
   return static_cast<uint64_t>(bits / 8);
+}
+
+struct Size {
+  uint64_t element_count;
+  uint64_t bytes;
+};
+
+/// The size of `dtype` of `shape`.
+/// \error `code`  it does not fit 64 bits, or does not fill whole bytes
+Result<Size> SizeOf(const Shape& shape, DType dtype, ErrorCode code) {
+  const std::optional<uint64_t> count = CheckedProduct(shape);
+  const std::optional<uint64_t> bytes = count ? PackedBytes(*count, dtype) : std::nullopt;
+  if (bytes) return Size{*count, *bytes};
+  return Fail(code, fmt::format("{} of shape [{}] does not fill a number of bytes that fits 64 bits",
+                                SafetensorsName(dtype), fmt::join(shape, ", ")));
 }
 
 Status CheckOps(const ElementOps& ops, DType dtype) {
@@ -62,17 +79,11 @@ uint32_t UnitBytes(DType dtype) { return std::max<uint32_t>(1, BitWidth(dtype) /
 Result<TensorView> TensorView::Make(FilePtr storage, Layout layout, DType dtype, Shape shape,
                                     ElementOps ops) {
   WEIGHTFS_CHECK(CheckOps(ops, dtype));
-  const std::optional<uint64_t> element_count = CheckedProduct(shape);
-  const std::optional<uint64_t> size_bytes =
-      element_count ? PackedBytes(*element_count, dtype) : std::nullopt;
-  if (!size_bytes)
-    return Fail(ErrorCode::kCorrupt,
-                fmt::format("{} of shape [{}] does not fill a number of bytes that fits 64 bits",
-                            SafetensorsName(dtype), fmt::join(shape, ", ")));
-  if (layout.unit_bytes() != UnitBytes(dtype) || layout.unit_count() != *size_bytes / UnitBytes(dtype))
+  WEIGHTFS_TRY(const Size size, SizeOf(shape, dtype, ErrorCode::kCorrupt));
+  if (layout.unit_bytes() != UnitBytes(dtype) || layout.unit_count() != size.bytes / UnitBytes(dtype))
     return Fail(ErrorCode::kCorrupt,
                 fmt::format("{} of shape [{}] has {} bytes; its layout has {} units of {} bytes",
-                            SafetensorsName(dtype), fmt::join(shape, ", "), *size_bytes, layout.unit_count(),
+                            SafetensorsName(dtype), fmt::join(shape, ", "), size.bytes, layout.unit_count(),
                             layout.unit_bytes()));
   if (IsSixBit(dtype) && !layout.contiguous())
     return Fail(ErrorCode::kCorrupt, fmt::format("{} elements apart from one another; expected them packed",
@@ -87,19 +98,13 @@ Result<TensorView> TensorView::Make(FilePtr storage, Layout layout, DType dtype,
   view.shape_ = std::move(shape);
   view.ops_ = ops;
   view.dtype_ = view.stored_dtype_ = dtype;
-  view.element_count_ = *element_count;
-  view.size_bytes_ = *size_bytes;
+  view.element_count_ = size.element_count;
+  view.size_bytes_ = size.bytes;
   return view;
 }
 
 Result<TensorView> TensorView::FromPieces(ViewPieces pieces, DType dtype, Shape shape, ElementOps ops) {
-  const std::optional<uint64_t> element_count = CheckedProduct(shape);
-  const std::optional<uint64_t> size_bytes =
-      element_count ? PackedBytes(*element_count, dtype) : std::nullopt;
-  if (!size_bytes)
-    return Fail(ErrorCode::kLimitExceeded,
-                fmt::format("{} of shape [{}] does not fill a number of bytes that fits 64 bits",
-                            SafetensorsName(dtype), fmt::join(shape, ", ")));
+  WEIGHTFS_TRY(const Size size, SizeOf(shape, dtype, ErrorCode::kLimitExceeded));
   if (pieces.terms.size() == 1)
     if (std::optional<Layout> layout = pieces.terms[0].AsLayout())
       return Make(pieces.terms[0].pieces()[0].storage, *std::move(layout), dtype, std::move(shape), ops);
@@ -108,8 +113,8 @@ Result<TensorView> TensorView::FromPieces(ViewPieces pieces, DType dtype, Shape 
   view.shape_ = std::move(shape);
   view.ops_ = ops;
   view.dtype_ = view.stored_dtype_ = dtype;
-  view.element_count_ = *element_count;
-  view.size_bytes_ = *size_bytes;
+  view.element_count_ = size.element_count;
+  view.size_bytes_ = size.bytes;
   return view;
 }
 
@@ -162,14 +167,9 @@ uint64_t TensorView::stored_size_bytes() const {
 const void* TensorView::wait_group(const void* several) const {
   if (pieces_ == nullptr) return storage_ != nullptr ? storage_->wait_group() : nullptr;
   const void* common = nullptr;
-  for (const PieceMap& term : pieces_->terms) {
-    for (const Piece& piece : term.pieces()) {
-      const void* group = piece.storage->wait_group();
-      if (group == nullptr || group == common) continue;
-      if (common != nullptr) return several;
-      common = group;
-    }
-  }
+  for (const PieceMap& term : pieces_->terms)
+    for (const Piece& piece : term.pieces())
+      common = CommonWaitGroup(common, piece.storage->wait_group(), several);
   return common;
 }
 

@@ -5,19 +5,15 @@
 #include "convert/view/read_batch.h"
 #include "convert/view/segment.h"
 #include "convert/view/virtual_file.h"
+#include "convert/view/wait_group.h"
 
 namespace weightfs {
 namespace {
 
 /// What all of `views` wait for, or `several` when that is more than one file.
-const void* CommonWaitGroup(std::span<const TensorView> views, const void* several) {
+const void* WaitGroupOf(std::span<const TensorView> views, const void* several) {
   const void* common = nullptr;
-  for (const TensorView& view : views) {
-    const void* group = view.wait_group(several);
-    if (group == nullptr || group == common) continue;
-    if (common != nullptr) return several;
-    common = group;
-  }
+  for (const TensorView& view : views) common = CommonWaitGroup(common, view.wait_group(several), several);
   return common;
 }
 
@@ -30,7 +26,7 @@ class ViewFile final : public VirtualFile {
         table_(std::move(table)),
         cache_(std::move(cache)),
         cache_owner_(cache_->NewOwner()),
-        wait_group_(CommonWaitGroup(table_.views, this)) {}
+        wait_group_(WaitGroupOf(table_.views, this)) {}
 
   Result<std::span<const std::byte>> Read(ByteRange range, ReadScratch& scratch) const override;
   const void* wait_group() const override { return wait_group_; }
