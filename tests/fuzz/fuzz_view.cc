@@ -8,38 +8,11 @@
 #include <vector>
 
 #include "convert/view/virtual_file.h"
+#include "tests/fuzz/fuzz_input.h"
 #include "tests/support/dense_view.h"
 
 namespace weightfs {
 namespace {
-
-/// Takes numbers off the front of the input; zeros once it is used up.
-class Input {
- public:
-  Input(const uint8_t* data, size_t size) : data_(data), size_(size) {}
-  uint8_t Byte() {
-    if (size_ == 0) return 0;
-    --size_;
-    return *data_++;
-  }
-  /// Mostly small; sometimes any 64-bit number.
-  uint64_t Number() {
-    const uint8_t first = Byte();
-    if (first < 0xf0) return first;
-    uint64_t value = 0;
-    for (int i = 0; i < 8; ++i) value = value << 8 | Byte();
-    return value;
-  }
-  std::string Rest() const { return {reinterpret_cast<const char*>(data_), size_}; }
-
- private:
-  const uint8_t* data_;
-  size_t size_;
-};
-
-void Expect(bool condition) {
-  if (!condition) std::abort();
-}
 
 testing::DenseTensor TakeTensor(Input& input) {
   testing::DenseTensor tensor;

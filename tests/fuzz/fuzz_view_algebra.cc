@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "convert/view/algebra.h"
+#include "tests/fuzz/fuzz_input.h"
 #include "tests/support/dense_algebra.h"
 
 namespace weightfs {
@@ -19,34 +20,6 @@ using testing::DenseView;
 
 constexpr uint64_t kElementsMax = 4096;
 constexpr int kStepsMax = 12;
-
-/// Takes numbers off the front of the input; zeros once it is used up.
-class Input {
- public:
-  Input(const uint8_t* data, size_t size) : data_(data), size_(size) {}
-  uint8_t Byte() {
-    if (size_ == 0) return 0;
-    --size_;
-    return *data_++;
-  }
-  /// Mostly small; sometimes any 64-bit number.
-  uint64_t Number() {
-    const uint8_t first = Byte();
-    if (first < 0xf0) return first;
-    uint64_t value = 0;
-    for (int i = 0; i < 8; ++i) value = value << 8 | Byte();
-    return value;
-  }
-  bool empty() const { return size_ == 0; }
-
- private:
-  const uint8_t* data_;
-  size_t size_;
-};
-
-void Expect(bool condition) {
-  if (!condition) std::abort();
-}
 
 struct Pair {
   TensorView view;

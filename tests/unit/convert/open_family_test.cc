@@ -10,6 +10,7 @@
 #include "tests/support/safetensors_writer.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/torch_writer.h"
+#include "tests/unit/convert/tree_test_util.h"
 
 namespace weightfs {
 namespace {
@@ -100,16 +101,6 @@ class OpenFamilyTest : public ::testing::Test {
   TempDir rules_;
   OpenOptions options_;
 };
-
-std::string ReadWhole(const VirtualTree& tree, std::string_view path) {
-  const NodeId id = tree.FindPath(path);
-  if (id == kNoNode) return "(absent)";
-  ReadScratch scratch;
-  const VirtualNode& node = tree.node(id);
-  const auto bytes = node.file->Read({0, node.size_bytes}, scratch);
-  if (!bytes) return bytes.error().message;
-  return {reinterpret_cast<const char*>(bytes->data()), bytes->size()};
-}
 
 /// The bytes that are served for tensor `name`.
 std::string TensorBytes(const OpenedSource& opened, std::string_view name) {

@@ -7,12 +7,14 @@
 
 #include "tests/support/safetensors_writer.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/convert/tree_test_util.h"
 
 namespace weightfs {
 namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
+using testing::ReadWhole;
 using testing::TempDir;
 using testing::WriteFile;
 using testing::WriteSafetensors;
@@ -20,16 +22,6 @@ using testing::WriteSafetensors;
 // 1.0, 2.0 and -2.0 as f16, and the last two as f32.
 const std::string kHalves("\x00\x3c\x00\x40\x00\xc0", 6);
 const std::string kFloats("\x00\x00\x00\x40\x00\x00\x00\xc0", 8);
-
-std::string ReadWhole(const VirtualTree& tree, std::string_view path) {
-  const NodeId id = tree.FindPath(path);
-  if (id == kNoNode) return "(absent)";
-  ReadScratch scratch;
-  const VirtualNode& node = tree.node(id);
-  const auto bytes = node.file->Read({0, node.size_bytes}, scratch);
-  if (!bytes) return bytes.error().message;
-  return {reinterpret_cast<const char*>(bytes->data()), bytes->size()};
-}
 
 std::string TwoTensors() {
   return WriteSafetensors({{"b", "F16", 3, kHalves}, {"a", "F32", 2, kFloats}}, "{\"by\":\"test\"}");
