@@ -1,9 +1,24 @@
 """The checkpoints that are measured, made once per work folder by torch."""
 
+import functools
 import json
 
 import torch
 from safetensors.torch import save_file
+
+
+def made_once(make):
+    """Calls `make(folder, ...)` unless an earlier call finished, and returns `folder`."""
+
+    @functools.wraps(make)
+    def once(folder, *arguments):
+        if not (folder / "done").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            make(folder, *arguments)
+            (folder / "done").touch()
+        return folder
+
+    return once
 
 
 def llama_config(dtype):
@@ -14,13 +29,11 @@ def llama_config(dtype):
                        num_attention_heads=12, num_key_value_heads=12, dtype=dtype, tie_word_embeddings=False)
 
 
+@made_once
 def make_repository(folder, dtype=torch.float16):
     """A `.bin` repository of one file, as old training scripts wrote them."""
-    if (folder / "done").exists():
-        return folder
     from transformers import LlamaForCausalLM
 
-    folder.mkdir(parents=True, exist_ok=True)
     config = llama_config(dtype)
     with torch.device("meta"):
         model = LlamaForCausalLM(config)
@@ -29,27 +42,19 @@ def make_repository(folder, dtype=torch.float16):
              for name, tensor in model.state_dict().items()}
     torch.save(state, folder / "pytorch_model.bin")
     config.save_pretrained(folder)
-    (folder / "done").touch()
-    return folder
 
 
+@made_once
 def make_transposed(folder, repository):
     """The same tensors, every matrix stored by columns: what `.t()` of a saved tensor is."""
-    if (folder / "done").exists():
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
     state = torch.load(repository / "pytorch_model.bin", mmap=True)
     torch.save({name: tensor.t().contiguous().t() if tensor.ndim == 2 else tensor.clone()
                 for name, tensor in state.items()}, folder / "pytorch_model.bin")
-    (folder / "done").touch()
-    return folder
 
 
+@made_once
 def make_ranks(folder, repository, ranks):
     """The same model as tensor-parallel ranks in the layout of the original LLaMA release."""
-    if (folder / "done").exists():
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
     state = torch.load(repository / "pytorch_model.bin", mmap=True)
     config = json.loads((repository / "config.json").read_text())
     heads, layers, width = config["num_attention_heads"], config["num_hidden_layers"], config["hidden_size"]
@@ -83,23 +88,17 @@ def make_ranks(folder, repository, ranks):
     params = {"dim": width, "n_layers": layers, "n_heads": heads, "norm_eps": config["rms_norm_eps"],
               "vocab_size": config["vocab_size"], "multiple_of": 256}
     (folder / "params.json").write_text(json.dumps(params))
-    (folder / "done").touch()
-    return folder
 
 
+@made_once
 def make_native(folder, repository, dtype):
     """The same model as safetensors, converted beforehand: what a mount competes with."""
-    if (folder / "done").exists():
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
     state = torch.load(repository / "pytorch_model.bin", mmap=True)
     save_file({name: tensor.to(dtype).contiguous() for name, tensor in state.items()}, folder / "model.safetensors",
               metadata={"format": "pt"})
     config = json.loads((repository / "config.json").read_text())
     config["dtype"] = str(dtype).removeprefix("torch.")
     (folder / "config.json").write_text(json.dumps(config, indent=2))
-    (folder / "done").touch()
-    return folder
 
 
 def make_many_tensors(path, count):
