@@ -34,9 +34,14 @@ class JsonWriter {
   void Field(std::string_view key, uint64_t value) { Key(key), Number(value); }
   void Flag(std::string_view key, bool value) { Key(key), Bool(value); }
   void Strings(std::string_view key, const std::vector<std::string>& values) {
+    List(key, values, [this](const std::string& value) { String(value); });
+  }
+  /// An array under `key`; `write(item)` writes each of its values.
+  template <typename Items, typename Write>
+  void List(std::string_view key, const Items& items, const Write& write) {
     Key(key);
     Open('[');
-    for (const std::string& value : values) String(value);
+    for (const auto& item : items) write(item);
     Close(']');
   }
   std::string Take() && { return std::move(text_); }
@@ -70,26 +75,20 @@ void WriteSet(JsonWriter& json, const WeightSetReport& set) {
   json.Field("tensor_count", set.tensor_count);
   json.Field("tensor_bytes", set.tensor_bytes);
   json.Field("alias_bytes", set.alias_bytes);
-  json.Key("candidates");
-  json.Open('[');
-  for (const MappingCandidate& candidate : set.candidates) {
+  json.List("candidates", set.candidates, [&](const MappingCandidate& candidate) {
     json.Open('{');
     json.Field("path", candidate.path);
     json.Field("tensor_count", candidate.tensor_count);
     json.Field("size_bytes", candidate.size_bytes);
     json.Flag("chosen", candidate.chosen);
     json.Close('}');
-  }
-  json.Close(']');
-  json.Key("left_out");
-  json.Open('[');
-  for (const LeftOut& left_out : set.left_out) {
+  });
+  json.List("left_out", set.left_out, [&](const LeftOut& left_out) {
     json.Open('{');
     json.Field("path", left_out.path);
     json.Field("reason", left_out.reason);
     json.Close('}');
-  }
-  json.Close(']');
+  });
   json.Key("metadata");
   json.Open('{');
   for (const auto& [key, value] : set.metadata) json.Field(key, value);
@@ -106,15 +105,12 @@ void WriteOrigin(JsonWriter& json, const TensorView& view) {
   json.Flag("on_disk", location.file != nullptr);
   WriteRange(json, "byte_range", {location.offset_bytes + span.begin, location.offset_bytes + span.end});
   if (view.layout().contiguous()) return;
-  json.Key("modes");
-  json.Open('[');
-  for (const Mode& mode : view.layout().modes()) {
+  json.List("modes", view.layout().modes(), [&](const Mode& mode) {
     json.Open('[');
     json.Number(mode.extent);
     json.Number(mode.stride_bytes);
     json.Close(']');
-  }
-  json.Close(']');
+  });
 }
 
 /// Pieces of one tensor that are written out; `piece_count` counts them all.
@@ -126,16 +122,13 @@ void WritePiece(JsonWriter& json, size_t term, const PlacedPiece& piece) {
   json.Field("storage", piece.storage);
   json.Flag("on_disk", piece.is_on_disk);
   WriteRange(json, "byte_range", piece.byte_range);
-  json.Key("modes");
-  json.Open('[');
-  for (const PieceMode& mode : piece.modes) {
+  json.List("modes", piece.modes, [&](const PieceMode& mode) {
     json.Open('[');
     json.Number(mode.begin);
     json.Number(mode.extent);
     json.Signed(mode.stride_bytes);
     json.Close(']');
-  }
-  json.Close(']');
+  });
   json.Close('}');
 }
 
@@ -159,10 +152,7 @@ void WriteTensor(JsonWriter& json, const TensorReport& tensor, bool with_ranges)
   const TensorView& view = tensor.view;
   json.Open('{');
   json.Field("name", tensor.name);
-  json.Key("shape");
-  json.Open('[');
-  for (uint64_t extent : view.shape()) json.Number(extent);
-  json.Close(']');
+  json.List("shape", view.shape(), [&](uint64_t extent) { json.Number(extent); });
   json.Key("dtype");
   json.Open('{');
   json.Field("from", SafetensorsName(view.stored_dtype()));
@@ -175,32 +165,27 @@ void WriteTensor(JsonWriter& json, const TensorReport& tensor, bool with_ranges)
   json.Strings("operations", view.Operations());
   json.Flag("alias", tensor.is_alias);
   if (!tensor.rule.empty()) json.Field("rule", tensor.rule);
-  json.Key("sources");
-  json.Open('[');
-  for (const TensorOrigin& source : tensor.sources) {
+  json.List("sources", tensor.sources, [&](const TensorOrigin& source) {
     json.Open('{');
     json.Field("name", source.name);
     json.Field("file", source.file);
     json.Field("storage", source.storage);
     if (with_ranges) WriteOrigin(json, source.view);
     json.Close('}');
-  }
-  json.Close(']');
+  });
   if (with_ranges) WritePieces(json, tensor);
   json.Close('}');
 }
 
 void WritePairs(JsonWriter& json, std::string_view key, std::string_view second,
                 const std::vector<std::pair<std::string, std::string>>& pairs) {
-  json.Key(key);
-  json.Open('[');
-  for (const auto& [path, value] : pairs) {
+  json.List(key, pairs, [&](const auto& pair) {
+    const auto& [path, value] = pair;
     json.Open('{');
     json.Field("path", path);
     json.Field(second, value);
     json.Close('}');
-  }
-  json.Close(']');
+  });
 }
 
 std::string ReportJson(const Report& report, bool with_ranges) {
@@ -214,27 +199,18 @@ std::string ReportJson(const Report& report, bool with_ranges) {
   json.Field("dtype", report.dtype);
   json.Strings("notes", report.notes);
   json.Field("metadata_bytes", report.metadata_bytes);
-  json.Key("sets");
-  json.Open('[');
-  for (const WeightSetReport& set : report.sets) WriteSet(json, set);
-  json.Close(']');
-  json.Key("tensors");
-  json.Open('[');
-  for (const TensorReport& tensor : report.tensors) {
+  json.List("sets", report.sets, [&](const WeightSetReport& set) { WriteSet(json, set); });
+  json.List("tensors", report.tensors, [&](const TensorReport& tensor) {
     json.NewLine();
     WriteTensor(json, tensor, with_ranges);
-  }
-  json.Close(']');
-  json.Key("dropped");
-  json.Open('[');
-  for (const DroppedTensor& dropped : report.dropped) {
+  });
+  json.List("dropped", report.dropped, [&](const DroppedTensor& dropped) {
     json.Open('{');
     json.Field("name", dropped.name);
     json.Field("file", dropped.file);
     json.Field("rule", dropped.rule);
     json.Close('}');
-  }
-  json.Close(']');
+  });
   WritePairs(json, "passed_through", "origin", report.passed_through);
   WritePairs(json, "hidden", "reason", report.hidden);
   json.Close('}');
