@@ -151,18 +151,21 @@ constexpr std::array kOptions = {
                [](const std::string& value, Settings& settings) {
                  return Append(value, "an RE2 pattern", settings.open.exclude);
                }},
-    OptionSpec{"weights", "PATH", "which mapping of a pickled file to serve; inspect lists them", kOpening,
-               false,
+    OptionSpec{"weights", "PATH",
+               "which mapping of a pickled file to serve, or which copy of a DeepSpeed save: master "
+               "(default), module, "
+               "files; inspect lists them",
+               kOpening, false,
                [](const std::string& value, Settings& settings) {
                  return Store(value, "a key path such as model.state_dict", settings.open.weights_key_path);
                }},
-    OptionSpec{"tag", "NAME", "which save of a folder that has several: its number", kOpening, false,
+    OptionSpec{"tag", "NAME", "which save of a folder that has several: its name or number", kOpening, false,
                [](const std::string& value, Settings& settings) {
-                 return Store(value, "the number of a save", settings.open.tag);
+                 return Store(value, "the name or number of a save", settings.open.tag);
                }},
     OptionSpec{"also", "DIR", "a further folder with rank files of the same save; repeatable", kOpening, true,
-               [](const std::string&, Settings&) {
-                 return NotInThisVersion("no format that this version reads spreads rank files over folders");
+               [](const std::string& value, Settings& settings) {
+                 return Append(value, "a folder", settings.open.also);
                }},
     OptionSpec{"allow-links", "DIR", "follow symbolic links of SOURCE that lead below DIR; repeatable",
                kOpening, true,

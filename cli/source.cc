@@ -24,21 +24,7 @@ void VisitListed(const VirtualTree& tree, const Visit& visit) {
 
 }  // namespace
 
-Result<OpenedSource> OpenSource(const CommandLine& line) {
-  const OpenOptions& options = line.settings.open;
-  Result<OpenedSource> opened = Open(line.source, options);
-  const std::string& weights = options.weights_key_path;
-  const bool is_word = weights == "master" || weights == "module" || weights == "files";
-  if (!opened && is_word && opened.error().code == ErrorCode::kInvalidArgument) {
-    Error error = opened.error();
-    if (!error.remedy.empty()) error.remedy += "; ";
-    error.remedy +=
-        "master, module and files choose among the weights of a DeepSpeed checkpoint, which this version "
-        "does not read";
-    return std::unexpected(std::move(error));
-  }
-  return opened;
-}
+Result<OpenedSource> OpenSource(const CommandLine& line) { return Open(line.source, line.settings.open); }
 
 void PrintNotes(const weightfs::Report& report) {
   for (const std::string& note : report.notes) PrintNote(note);

@@ -47,6 +47,9 @@ std::vector<FormatInfo> SupportedFormats() {
       {"safetensors", "safetensors files, single or sharded", "formats/safetensors.md"},
       {"huggingface", "folders of any of these: models, pipelines, adapters, cache snapshots",
        "formats/huggingface.md"},
+      {"deepspeed",
+       "saves of DeepSpeed: ZeRO masters of all ranks, experts, pipelines, universal checkpoints",
+       "formats/deepspeed.md"},
       {"lz4", "any of the files above, compressed as seekable .lz4 frames", "formats/lz4.md"},
   };
 }

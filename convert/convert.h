@@ -39,7 +39,8 @@ struct OpenOptions {
   std::string rules_path;                      ///< `--rules FILE`: family tables beside the built-in ones.
   std::optional<uint64_t> vocab_size;          ///< `--vocab-size`
   bool trim_vocab = false;                     ///< `--trim-vocab`
-  std::string tag;                             ///< `--tag`: which of several numbered saves.
+  std::string tag;                             ///< `--tag`: which of several saves.
+  std::vector<std::string> also;               ///< `--also DIR`: rank files of other nodes.
   std::string config_path;                     ///< `--config FILE`
   std::vector<std::string> overlays;           ///< `--overlay DIR`, the last wins.
   std::vector<std::string> include;            ///< RE2 patterns on served names, unanchored.

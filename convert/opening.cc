@@ -19,6 +19,8 @@ Result<OpenedSource> Opening::Run() {
     WEIGHTFS_CHECK(FindBareFile());
   }
   WEIGHTFS_CHECK(CheckTag());
+  WEIGHTFS_CHECK(CheckAlso());
+  WEIGHTFS_CHECK(FindParent());
   WEIGHTFS_CHECK(OpenOptionRoots());
   WEIGHTFS_CHECK(CollectSideFiles());
   for (const std::string& folder : repository_.folders) WEIGHTFS_CHECK(opened_.tree.AddFolder(folder, 0));
@@ -54,6 +56,7 @@ Result<std::shared_ptr<SourceFiles>> Opening::OpenOptionRoot(std::string_view op
 }
 
 Status Opening::FindBareFile() {
+  WEIGHTFS_CHECK(RefuseRankFile());
   WeightSet set;
   set.stem = "model";
   set.shards.push_back("");
@@ -62,14 +65,16 @@ Status Opening::FindBareFile() {
 }
 
 Status Opening::FindRepository() {
-  if (!is_step_) WEIGHTFS_CHECK(FindSteps());
+  WEIGHTFS_TRY(const bool is_save, RootIsSave());
+  if (!is_step_ && !is_save) WEIGHTFS_CHECK(FindSteps());
   if (!step_names_.empty()) {
     WEIGHTFS_TRY(const bool has_weights, RootHasWeights());
     if (!has_weights) return FindSideFilesAlone();
   }
   const ScanOptions scan = {.mode = options_.partial ? ScanMode::kPartial : ScanMode::kStrict,
                             .weight_patterns = families_->WeightPatterns(),
-                            .tag = options_.tag};
+                            .tag = options_.tag,
+                            .weights = options_.weights_key_path};
   WEIGHTFS_TRY(repository_, ScanRepository(*source_, options_.limits, scan));
   Report& report = opened_.report;
   for (const HiddenFile& hidden : repository_.hidden) report.hidden.emplace_back(hidden.path, hidden.reason);

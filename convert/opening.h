@@ -63,6 +63,13 @@ class Opening {
   Status ServeWeights(const WeightSet& set);
   Status ServeWeightSet(const WeightSet& set, int64_t& mtime_nanoseconds);
   Result<OpenedWeights> OpenWeights(const WeightSet& set, FilePtr& single);
+  Result<OpenedWeights> OpenSave(const WeightSet& set);
+  Status ServeBeside(const WeightSet& set, const Error& cause);
+  Status CheckAlso() const;
+  Status RefuseRankFile() const;
+  Result<bool> RootIsSave();
+  Status FindParent();
+  Status CollectParentFiles();
   Result<SetFamily> FindFamily(const WeightSet& set, const OpenedWeights& weights);
   Status OpenOptionRoots();
   Status CheckTag() const;
@@ -91,6 +98,9 @@ class Opening {
   std::vector<std::string> step_names_;  ///< Folders of training steps; not part of `repository_`.
   bool is_step_ = false;                 ///< Steps do not nest.
   int64_t newest_mtime_ = 0;
+  /// Folders of sets whose type is not what their config.json says, and the type.
+  std::map<std::string, DType> served_dtypes_;
+  std::shared_ptr<SourceFiles> parent_;  ///< The folder above a tag folder, whose metadata is the save's too.
   OpenedSource opened_;
 };
 

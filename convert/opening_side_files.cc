@@ -45,6 +45,7 @@ Status Opening::OpenOptionRoots() {
 }
 
 Status Opening::CollectSideFiles() {
+  WEIGHTFS_CHECK(CollectParentFiles());
   for (const PassThrough& file : repository_.files)
     AddSideFile({file.path, "source", source_, file.path, {}, file.mtime_nanoseconds});
   for (size_t i = 0; i < overlays_.size(); ++i) {
@@ -75,7 +76,11 @@ Result<VirtualFilePtr> Opening::ServeConfig(const SideFile& file) {
   opened_.report.metadata_bytes += text.size();
   const std::string name =
       file.source_path.empty() ? file.files->name() : JoinPath(file.files->name(), file.source_path);
-  WEIGHTFS_TRY(std::string edited, SetConfigDtype(text, *options_.dtype, name, options_.limits));
+  const std::string folder = file.path.size() == kConfigName.size()
+                                 ? std::string()
+                                 : file.path.substr(0, file.path.size() - kConfigName.size() - 1);
+  const DType dtype = options_.dtype ? *options_.dtype : served_dtypes_.at(folder);
+  WEIGHTFS_TRY(std::string edited, SetConfigDtype(text, dtype, name, options_.limits));
   return MakeTextFile(std::move(edited));
 }
 
@@ -83,17 +88,18 @@ Status Opening::ServeSideFiles() {
   // A dtype that changes is stated by the config.json of each folder that holds weights.
   const auto describes_weights = [&](const std::string& path) {
     if (FileName(path) != kConfigName) return false;
-    const std::string folder = path.substr(0, path.size() - kConfigName.size());
-    return std::any_of(opened_.report.sets.begin(), opened_.report.sets.end(),
-                       [&](const WeightSetReport& set) {
-                         return (set.folder.empty() ? std::string() : set.folder + "/") == folder;
-                       });
+    const std::string folder = path.size() == kConfigName.size()
+                                   ? std::string()
+                                   : path.substr(0, path.size() - kConfigName.size() - 1);
+    if (!options_.dtype) return served_dtypes_.contains(folder);
+    return std::ranges::any_of(opened_.report.sets,
+                               [&](const WeightSetReport& set) { return set.folder == folder; });
   };
   for (const SideFile& file : side_files_) {
     VirtualFilePtr served;
     if (file.files == nullptr) {
       served = MakeTextFile(file.text);
-    } else if (options_.dtype && describes_weights(file.path)) {
+    } else if (describes_weights(file.path)) {
       WEIGHTFS_TRY(served, ServeConfig(file));
     } else {
       WEIGHTFS_TRY(FilePtr opened, file.files->OpenPassThrough(file.source_path));

@@ -47,6 +47,7 @@ Result<OpenOptions> WithAbsolutePaths(OpenOptions options) {
   make_absolute(options.config_path);
   make_absolute(options.rules_path);
   for (std::string& overlay : options.overlays) make_absolute(overlay);
+  for (std::string& folder : options.also) make_absolute(folder);
   for (std::string& folder : options.allowed_link_dirs) make_absolute(folder);
   if (error) return FailIo(error.value(), "the working folder");
   return options;

@@ -15,6 +15,8 @@ Status Opening::ServeWeights(const WeightSet& set) {
   int64_t mtime_nanoseconds = 0;
   Status served = ServeWeightSet(set, mtime_nanoseconds);
   if (served) return {};
+  if (served.error().code == ErrorCode::kNotFound && !set.beside.empty() && options_.weights_key_path.empty())
+    return ServeBeside(set, served.error());
   // One damaged model of a tree may be left out, by name; options that do not fit stay errors.
   const bool can_leave_out =
       options_.partial && source_->is_directory() && served.error().code != ErrorCode::kInvalidArgument;
@@ -31,7 +33,10 @@ Result<OpenedWeights> Opening::OpenWeights(const WeightSet& set, FilePtr& single
   SourceContext context;
   context.limits = options_.limits;
   context.cache = cache_;
-  context.weights_key_path = options_.weights_key_path;
+  // "files" chooses files beside a save, not a mapping in them.
+  if (options_.weights_key_path != "files" || !source_->is_directory())
+    context.weights_key_path = options_.weights_key_path;
+  if (set.deepspeed != nullptr) return OpenSave(set);
   if (set.are_ranks && set.shards.size() > 1) {
     WEIGHTFS_TRY(std::vector<Checkpoint> ranks, OpenRankFiles(set, *source_, context));
     Result<OpenedWeights> joined = OpenedWeights::JoinRanks(std::move(ranks), set.shards);
@@ -59,6 +64,7 @@ Result<SetFamily> Opening::FindFamily(const WeightSet& set, const OpenedWeights&
   std::string number = set.number;
   if (number.empty()) number = NativeNumber(families_->WeightPatterns(), path.substr(path.rfind('/') + 1));
   MetadataFiles files(options_.limits, std::move(number));
+  if (parent_ != nullptr) files.AddFolder(parent_, "");
   if (source_->is_directory()) files.AddFolder(source_, set.folder);
   for (const std::shared_ptr<SourceFiles>& overlay : overlays_) files.AddFolder(overlay, set.folder);
   if (config_ != nullptr && set.folder.empty()) files.AddFile("config.json", config_);

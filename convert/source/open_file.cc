@@ -86,4 +86,12 @@ Result<Checkpoint> OpenCheckpointFile(const FilePtr& file, const SourceContext& 
   return FormatOf(format).read(file, context);
 }
 
+Result<TorchObject> OpenTorchObject(const FilePtr& file, const SourceContext& context) {
+  WEIGHTFS_TRY(const FileFormat format, DetectFileFormat(file));
+  if (format == FileFormat::kTorchZip) return ReadTorchZipObject(file, context);
+  if (format == FileFormat::kTorchLegacy) return ReadTorchLegacyObject(file, context);
+  return Fail(ErrorCode::kUnsupported, fmt::format("{}: a {} file; expected one that torch.save wrote",
+                                                   file->name(), FileFormatName(format)));
+}
+
 }  // namespace weightfs

@@ -179,8 +179,8 @@ Result<std::shared_ptr<const LocalFile>> SourceFiles::OpenLocal(const std::strin
   return file;
 }
 
-Result<FilePtr> SourceFiles::OpenWeights(const std::string& path) {
-  WEIGHTFS_TRY(FilePtr file, OpenLocal(path, DescriptorPolicy::kHeld));
+Result<FilePtr> SourceFiles::OpenWeights(const std::string& path, DescriptorPolicy descriptors) {
+  WEIGHTFS_TRY(FilePtr file, OpenLocal(path, descriptors));
   WEIGHTFS_TRY(const bool is_lz4, LooksLikeLz4(*file));
   if (!is_lz4) return file;
   return OpenLz4(std::move(file), options_.cache, options_.limits);

@@ -29,7 +29,7 @@ struct SourceEntry {
 };
 
 /// Opens files of one source root (or overlay). Not thread-safe while opening; what it returns is.
-class SourceFiles {
+class SourceFiles : public std::enable_shared_from_this<SourceFiles> {
  public:
   struct Options {
     SourceIo source_io = SourceIo::kAuto;
@@ -62,7 +62,9 @@ class SourceFiles {
   /// Opens a weight file and holds it open; an `.lz4` file (by content) is opened as what it holds.
   /// \param path  relative to the root; "" for a bare file
   /// \error kNotFound, kIo, kUnsupported (a link that leaves the source: the message names `--allow-links`)
-  Result<FilePtr> OpenWeights(const std::string& path);
+  /// \param descriptors  kPerRead for one of very many files
+  Result<FilePtr> OpenWeights(const std::string& path,
+                              DescriptorPolicy descriptors = DescriptorPolicy::kHeld);
 
   /// Opens a file that is passed through; its descriptor is not held.
   Result<FilePtr> OpenPassThrough(const std::string& path);

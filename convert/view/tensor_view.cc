@@ -145,10 +145,6 @@ Result<TensorView> TensorView::Cast(DType to) const {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("a cast from {} to {}; expected f64, f32, f16 or bf16", SafetensorsName(dtype_),
                             SafetensorsName(to)));
-  if (dtype_ != stored_dtype_)
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("a cast to {} of a cast from {} to {}; expected one cast from the stored type",
-                            SafetensorsName(to), SafetensorsName(stored_dtype_), SafetensorsName(dtype_)));
   const std::optional<uint64_t> size_bytes = PackedBytes(element_count_, to);
   if (!size_bytes)
     return Fail(ErrorCode::kLimitExceeded, fmt::format("{} elements as {} do not fit 64 bits of bytes",

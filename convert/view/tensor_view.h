@@ -68,8 +68,9 @@ class TensorView {
                                  ElementOps ops = {});
 
   /// This view with elements cast to `to`, rounded as torch rounds (docs/semantics.md, "Casts"). The identity
-  /// when the dtypes are equal. A cast of a cast is refused: cast once, from the stored type.
-  /// \error kInvalidArgument  either type is not castable (dtype.h), or this is a cast already
+  /// when the dtypes are equal. A cast of a cast takes its place: elements are cast once, from the stored
+  /// type.
+  /// \error kInvalidArgument  either type is not castable (dtype.h)
   /// \error kLimitExceeded    the size does not fit 64 bits
   Result<TensorView> Cast(DType to) const;
 

@@ -11,7 +11,6 @@ struct Sign {
   std::string_view format;
 };
 
-constexpr std::string_view kDeepSpeed = "a DeepSpeed checkpoint";
 constexpr std::string_view kDcp = "a torch.distributed.checkpoint (DCP) folder";
 constexpr std::string_view kMegatron = "a Megatron checkpoint";
 constexpr std::string_view kNemo = "a NeMo checkpoint";
@@ -20,10 +19,6 @@ constexpr std::string_view kNemo = "a NeMo checkpoint";
 constexpr Sign kSigns[] = {
     {"latest_checkpointed_iteration.txt", "", true, kMegatron},
     {"model_optim_rng.pt", "", true, kMegatron},
-    {"mp_rank_", "_model_states.pt", true, kDeepSpeed},
-    {"zero_pp_rank_", ".pt", true, kDeepSpeed},
-    {"bf16_zero_pp_rank_", ".pt", true, kDeepSpeed},
-    {"layer_", "-model_states.pt", true, kDeepSpeed},
     {"model_weights.ckpt", "", true, kNemo},
     {"", ".distcp", true, kDcp},
     {".metadata", "", false, kDcp},

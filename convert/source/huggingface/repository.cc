@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "convert/base/relative_path.h"
+#include "convert/source/huggingface/deepspeed_weights.h"
 #include "convert/source/huggingface/folder_scan.h"
 #include "convert/source/huggingface/foreign.h"
 #include "convert/source/huggingface/native_weights.h"
@@ -71,6 +72,7 @@ class TreeScan {
                               Shown(folder.path), kDepthMax, kTreeEntriesMax));
     WEIGHTFS_CHECK(CheckCacheRoot(folder, entries));
     WEIGHTFS_TRY(FolderScan scan, ScanFolder(folder.path, entries, source_, limits_));
+    WEIGHTFS_TRY(const std::vector<std::string> saves, AddSave(folder, entries, scan));
     const auto foreign = FindForeignSign(entries);
     if (foreign) {
       if (first_sign_.empty()) first_sign_ = SayForeign(folder.path, *foreign);
@@ -84,12 +86,39 @@ class TreeScan {
       WEIGHTFS_CHECK(AddNativeWeights(folder.path, entries, scan));
     for (UnservedModel& model : scan.failed) WEIGHTFS_CHECK(AddUnserved(std::move(model)));
     if (entries.empty()) empty_folders_.push_back(folder.path);
-    PushFolders(folder, entries, !scan.weights.empty());
+    PushFolders(folder, entries, saves, !scan.weights.empty());
     std::ranges::move(scan.weights, std::back_inserter(repository_.weights));
     std::ranges::move(scan.files, std::back_inserter(repository_.files));
     std::ranges::move(scan.hidden, std::back_inserter(repository_.hidden));
     std::ranges::move(scan.warnings, std::back_inserter(repository_.warnings));
     return {};
+  }
+
+  /// A DeepSpeed save in the folder.
+  /// \return names of folders that belong to saves
+  Result<std::vector<std::string>> AddSave(const PendingFolder& folder,
+                                           const std::vector<SourceEntry>& entries, FolderScan& scan) {
+    auto found = FindSaveInFolder(source_.shared_from_this(), folder.path, entries, folder.path.empty(), scan,
+                                  options_);
+    if (!found) {
+      const ErrorCode code = found.error().code;
+      if (code == ErrorCode::kInvalidArgument || code == ErrorCode::kAmbiguous)
+        return std::unexpected(std::move(found).error());
+      scan.failed.push_back({folder.path, std::move(found).error()});
+      return std::vector<std::string>();
+    }
+    if (!*found) return std::vector<std::string>();
+    FoundSave& save = **found;
+    repository_.has_numbered_saves |= save.has_tags;
+    std::ranges::move(save.hidden, std::back_inserter(scan.hidden));
+    std::ranges::move(save.warnings, std::back_inserter(scan.warnings));
+    if (save.set) {
+      std::erase_if(scan.hidden, [&](const HiddenFile& hidden) {
+        return std::ranges::find(save.set->shards, hidden.path) != save.set->shards.end();
+      });
+      scan.weights.assign(1, *std::move(save.set));
+    }
+    return std::move(save.skipped_folders);
   }
 
   /// Weights under names that families list.
@@ -138,9 +167,10 @@ class TreeScan {
   }
 
   /// In reverse, so that they are taken from the stack in order.
-  void PushFolders(const PendingFolder& folder, const std::vector<SourceEntry>& entries, bool has_weights) {
+  void PushFolders(const PendingFolder& folder, const std::vector<SourceEntry>& entries,
+                   const std::vector<std::string>& skipped, bool has_weights) {
     for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
-      if (!entry->is_directory) continue;
+      if (!entry->is_directory || std::ranges::find(skipped, entry->name) != skipped.end()) continue;
       std::string path = JoinPath(folder.path, entry->name);
       const std::string resolved =
           entry->link_target.empty() ? JoinPath(folder.chain->resolved, entry->name) : entry->link_target;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,6 +16,8 @@
 #include "convert/source/source_files.h"
 
 namespace weightfs {
+
+struct DeepSpeedSave;
 
 /// The weights of one (stem, variant) in one folder, in the one form that is served from.
 struct WeightSet {
@@ -28,6 +31,9 @@ struct WeightSet {
   /// The shards are files of ranks: each holds parts of the tensors, not tensors of its own.
   bool are_ranks = false;
   std::string number;  ///< Digits of a numbered save in its file name; usually empty.
+  /// The set is this save, and the shards are its files; else nullptr.
+  std::shared_ptr<const DeepSpeedSave> deepspeed;
+  std::vector<WeightSet> beside;  ///< Weight files beside a save, which are served when it is not whole.
 };
 
 /// A file that appears in the view as it is.
@@ -74,7 +80,8 @@ struct ScanOptions {
   ScanMode mode = ScanMode::kStrict;
   /// File names under which weights lie where no Hugging Face name is (native_weights.h).
   std::vector<std::string> weight_patterns;
-  std::string tag;  ///< `--tag`: which of several numbered saves.
+  std::string tag;      ///< `--tag`: which of several numbered saves.
+  std::string weights;  ///< `--weights`: "files" are the weights beside a save.
 };
 
 /// Sorts the files of `source` (a folder) into the classes above.
@@ -83,7 +90,7 @@ struct ScanOptions {
 /// that match a pattern. When there are none in the whole tree, a single torch file in its root is the
 /// weights. Files that weights of another format were recognised by are never shown.
 /// \error kNotFound  no weights anywhere: the message lists what is there
-/// \error kUnsupported  a checkpoint of a format that is not served (DeepSpeed, DCP, Megatron, ...): named
+/// \error kUnsupported  a checkpoint of a format that is not served (DCP, Megatron, ...): named
 /// \error kAmbiguous  the root of a Hugging Face cache repository: the message lists its snapshots; several
 /// saves
 /// \error kInvalidArgument  a tag that no save has

@@ -13,6 +13,7 @@
 #include "convert/source/torch/choose.h"
 #include "convert/source/torch/rebuild.h"
 #include "convert/source/torch/tensor_form.h"
+#include "convert/source/torch/torch_object.h"
 #include "convert/source/torch/values.h"
 #include "convert/source/utf8.h"
 
@@ -228,6 +229,14 @@ Result<Checkpoint> ReadStateDict(const Node& root, uint64_t pickle_bytes, Storag
   Result<Checkpoint> checkpoint = Read(root, pickle_bytes, storages, context);
   if (!checkpoint) return std::unexpected(checkpoint.error().Within(storages.file()));
   WEIGHTFS_CHECK(CheckTensorNames(*checkpoint, storages.file(), context.limits));
+  return checkpoint;
+}
+
+Result<Checkpoint> ReadStateDict(const TorchObject& object, const SourceContext& context) {
+  WEIGHTFS_TRY(Checkpoint checkpoint,
+               ReadStateDict(*object.tree.root(), object.tree.size_bytes(), *object.storages, context));
+  checkpoint.format = object.format;
+  checkpoint.metadata_bytes = object.metadata_bytes;
   return checkpoint;
 }
 

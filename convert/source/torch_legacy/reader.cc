@@ -222,22 +222,24 @@ class LegacyStorages final : public StorageSource {
 
 bool IsTorchLegacyMagic(const pickle::Node& root) { return root.Is(Kind::kBigInt) && root.text() == kMagic; }
 
-Result<Checkpoint> ReadTorchLegacy(const FilePtr& file, const SourceContext& context) {
+Result<TorchObject> ReadTorchLegacyObject(const FilePtr& file, const SourceContext& context) {
   Sections sections(*file, context.limits);
   WEIGHTFS_CHECK(ReadPreamble(sections, file->name()));
-  WEIGHTFS_TRY(const pickle::Tree object, sections.Next());
-  LegacyStorages storages(file);
-  WEIGHTFS_CHECK(storages.CollectIds(object));
-  uint64_t metadata_bytes = 0;
-  {
-    WEIGHTFS_TRY(const pickle::Tree keys, sections.Next());
-    metadata_bytes = sections.offset_bytes() + 8 * Items(*keys.root()).size();
-    WEIGHTFS_CHECK(storages.Place(*keys.root(), sections.offset_bytes()));
-  }
-  WEIGHTFS_TRY(Checkpoint checkpoint, ReadStateDict(*object.root(), object.size_bytes(), storages, context));
-  checkpoint.format = "torch-legacy";
-  checkpoint.metadata_bytes = metadata_bytes;
-  return checkpoint;
+  TorchObject object;
+  object.format = "torch-legacy";
+  WEIGHTFS_TRY(object.tree, sections.Next());
+  auto storages = std::make_unique<LegacyStorages>(file);
+  WEIGHTFS_CHECK(storages->CollectIds(object.tree));
+  WEIGHTFS_TRY(const pickle::Tree keys, sections.Next());
+  object.metadata_bytes = sections.offset_bytes() + 8 * Items(*keys.root()).size();
+  WEIGHTFS_CHECK(storages->Place(*keys.root(), sections.offset_bytes()));
+  object.storages = std::move(storages);
+  return object;
+}
+
+Result<Checkpoint> ReadTorchLegacy(const FilePtr& file, const SourceContext& context) {
+  WEIGHTFS_TRY(const TorchObject object, ReadTorchLegacyObject(file, context));
+  return ReadStateDict(object, context);
 }
 
 }  // namespace weightfs

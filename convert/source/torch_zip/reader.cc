@@ -95,8 +95,8 @@ class Archive {
 /// Storages that are records `data/KEY`.
 class ZipStorages final : public StorageSource {
  public:
-  ZipStorages(const Archive& archive, bool big_endian)
-      : StorageSource(archive.file()->name(), big_endian), archive_(archive) {}
+  ZipStorages(Archive archive, bool big_endian)
+      : StorageSource(archive.file()->name(), big_endian), archive_(std::move(archive)) {}
 
   Result<std::shared_ptr<const TorchStorage>> Find(const pickle::Node& persistent) override {
     WEIGHTFS_TRY(const StorageId id, DecodeStorageId(persistent, 5));
@@ -126,7 +126,7 @@ class ZipStorages final : public StorageSource {
     return std::make_shared<const TorchStorage>(std::move(storage));
   }
 
-  const Archive& archive_;
+  const Archive archive_;
   StorageTable table_;
 };
 
@@ -180,16 +180,21 @@ Result<pickle::Tree> ParsePickle(const Archive& archive, const Limits& limits) {
 
 }  // namespace
 
-Result<Checkpoint> ReadTorchZip(const FilePtr& file, const SourceContext& context) {
-  WEIGHTFS_TRY(const Archive archive, Archive::Open(file, context));
+Result<TorchObject> ReadTorchZipObject(const FilePtr& file, const SourceContext& context) {
+  WEIGHTFS_TRY(Archive archive, Archive::Open(file, context));
   WEIGHTFS_CHECK(CheckVersion(archive));
   WEIGHTFS_TRY(const bool big_endian, IsBigEndian(archive));
-  WEIGHTFS_TRY(const pickle::Tree tree, ParsePickle(archive, context.limits));
-  ZipStorages storages(archive, big_endian);
-  WEIGHTFS_TRY(Checkpoint checkpoint, ReadStateDict(*tree.root(), tree.size_bytes(), storages, context));
-  checkpoint.format = "torch-zip";
-  checkpoint.metadata_bytes = archive.metadata_bytes() + tree.size_bytes();
-  return checkpoint;
+  TorchObject object;
+  object.format = "torch-zip";
+  WEIGHTFS_TRY(object.tree, ParsePickle(archive, context.limits));
+  object.metadata_bytes = archive.metadata_bytes() + object.tree.size_bytes();
+  object.storages = std::make_unique<ZipStorages>(std::move(archive), big_endian);
+  return object;
+}
+
+Result<Checkpoint> ReadTorchZip(const FilePtr& file, const SourceContext& context) {
+  WEIGHTFS_TRY(const TorchObject object, ReadTorchZipObject(file, context));
+  return ReadStateDict(object, context);
 }
 
 }  // namespace weightfs

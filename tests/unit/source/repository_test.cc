@@ -372,8 +372,6 @@ TEST(NativeNames, MatchPatterns) {
 
 TEST_F(RepositoryTest, OtherFormatsAreNamed) {
   const std::pair<std::string, std::string> cases[] = {
-      {"global_step5/mp_rank_00_model_states.pt", "global_step5: a DeepSpeed checkpoint"},
-      {"global_step5/zero_pp_rank_0_mp_rank_00_optim_states.pt", "a DeepSpeed checkpoint"},
       {"__0_0.distcp", "DCP"},
       {".metadata", "DCP"},
       {"latest_checkpointed_iteration.txt", "a Megatron checkpoint"},
@@ -391,17 +389,60 @@ TEST_F(RepositoryTest, OtherFormatsAreNamed) {
 }
 
 TEST_F(RepositoryTest, TrainingStateBesideWeightsIsLeftOutAloud) {
-  WriteAll(
-      {"model.safetensors", "latest", "global_step5/mp_rank_00_model_states.pt", "global_step5/note.txt"});
+  WriteAll({"model.safetensors", "latest", "state/__0_0.distcp", "state/note.txt"});
   const Repository repository = Scan();
   EXPECT_THAT(Sets(repository), ElementsAre("model: model.safetensors"));
-  EXPECT_THAT(repository.warnings, ElementsAre(HasSubstr("global_step5: a DeepSpeed checkpoint")));
+  EXPECT_THAT(repository.warnings, ElementsAre(HasSubstr("state: a torch.distributed.checkpoint")));
   EXPECT_THAT(Files(repository), ElementsAre("latest"));
   EXPECT_THAT(repository.folders, IsEmpty());
 }
 
+TEST_F(RepositoryTest, DeepSpeedSavesAreWeights) {
+  WriteAll({"run/latest", "run/zero_to_fp32.py", "run/config.json",
+            "run/global_step5/mp_rank_00_model_states.pt", "run/global_step5/zero/note.txt",
+            "run/global_step6/mp_rank_00_model_states.pt", "other/pytorch_model.bin"});
+  Write("run/latest", "global_step5");
+  const Repository repository = Scan();
+  EXPECT_THAT(Sets(repository), ElementsAre("other/model: other/pytorch_model.bin",
+                                            "run/model: run/global_step5/mp_rank_00_model_states.pt"));
+  EXPECT_NE(repository.weights[1].deepspeed, nullptr);
+  EXPECT_TRUE(repository.has_numbered_saves);
+  EXPECT_THAT(Files(repository), ElementsAre("run/config.json", "run/latest", "run/zero_to_fp32.py"));
+  EXPECT_THAT(repository.folders, ElementsAre("other", "run"));
+}
+
+TEST_F(RepositoryTest, SavesWinOverFilesBesideThem) {
+  WriteAll({"model.safetensors", "global_step5/mp_rank_00_model_states.pt"});
+  Write("latest", "global_step5");
+  const Repository masters = Scan();
+  EXPECT_THAT(Sets(masters), ElementsAre("model: global_step5/mp_rank_00_model_states.pt"));
+  ASSERT_EQ(masters.weights[0].beside.size(), 1);
+  EXPECT_THAT(masters.weights[0].beside[0].shards, ElementsAre("model.safetensors"));
+  const auto files = TryScan({.weights = "files"});
+  ASSERT_TRUE(files.has_value()) << files.error().message;
+  EXPECT_THAT(Sets(*files), ElementsAre("model: model.safetensors"));
+  fs::remove(dir_ / "model.safetensors");
+  EXPECT_EQ(TryScan({.weights = "files"}).error().code, ErrorCode::kInvalidArgument);
+  Write("adapter_model.safetensors");
+  EXPECT_THAT(Sets(Scan()), ElementsAre("adapter_model: adapter_model.safetensors"));
+  EXPECT_THAT(Scan().warnings, ElementsAre(HasSubstr("the adapter beside it is served")));
+  EXPECT_THAT(Sets(*TryScan({.weights = "master"})),
+              ElementsAre("model: global_step5/mp_rank_00_model_states.pt"));
+}
+
+TEST_F(RepositoryTest, SavesOfARootNeedNoLatest) {
+  WriteAll({"global_step5/mp_rank_00_model_states.pt", "notes/x.txt"});
+  EXPECT_THAT(Sets(Scan()), ElementsAre("model: global_step5/mp_rank_00_model_states.pt"));
+  Write("global_step6/mp_rank_00_model_states.pt");
+  const Error error = ScanError();
+  EXPECT_EQ(error.code, ErrorCode::kAmbiguous);
+  EXPECT_THAT(error.message, HasSubstr("global_step5, global_step6"));
+  EXPECT_THAT(Sets(*TryScan({.tag = "global_step6"})),
+              ElementsAre("model: global_step6/mp_rank_00_model_states.pt"));
+}
+
 TEST_F(RepositoryTest, PartialLeavesOutBadModels) {
-  WriteAll({"good/pytorch_model.bin", "other/mp_rank_00_model_states.pt"});
+  WriteAll({"good/pytorch_model.bin", "other/__0_0.distcp"});
   Write("bad/pytorch_model.bin.index.json", "{}");
   EXPECT_FALSE(TryScan().has_value());
   const auto scanned = TryScan({.mode = ScanMode::kPartial});
