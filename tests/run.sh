@@ -115,7 +115,8 @@ run_pytest() {
   rm -f "$logs/$name.xml"
   (
     cd tests/python &&
-      WEIGHTFS_BIN=$binary WEIGHTFS_NODE_MODULES=${node_modules:-} PYTHONDONTWRITEBYTECODE=1 \
+      WEIGHTFS_BIN=$binary WEIGHTFS_NODE_MODULES=${node_modules:-} \
+        WEIGHTFS_DEEPSPEED_PYTHON=${deepspeed_python:-} PYTHONDONTWRITEBYTECODE=1 \
         timeout --kill-after=20 1500 "$python" -m pytest -p no:cacheprovider --quiet --basetemp="$temporary" \
         --junitxml="$logs/$name.xml" "$@"
   ) >"$logs/$name.log" 2>&1 || status=$?
@@ -163,6 +164,11 @@ use_convert_python() {
   ensure_venv convert "$weightfs_repo/tests/requirements/convert.txt" --no-deps && convert_python=$venv_python
 }
 
+# The environment that writes training checkpoints.
+use_deepspeed() {
+  ensure_venv deepspeed "$weightfs_repo/tests/requirements/deepspeed.txt" && deepspeed_python=$venv_python
+}
+
 use_node_modules() {
   local folder key
   key=$(cat tests/node/package.json tests/node/package-lock.json | sha256sum | cut -c1-12)
@@ -175,11 +181,11 @@ use_node_modules() {
 }
 
 stage_environments() {
-  use_python hf5 && use_node_modules && { [ -n "$fast" ] || { use_python hf4 && use_convert_python; }; }
+  use_python hf5 && use_node_modules && use_deepspeed && { [ -n "$fast" ] || { use_python hf4 && use_convert_python; }; }
 }
 
 stage_pytest-hf5() {
-  use_python hf5 && use_node_modules &&
+  use_python hf5 && use_node_modules && use_deepspeed &&
     run_pytest pytest-hf5 "$python" "$weightfs_repo/build/dev/cli/weightfs" "${families[@]/#/--ignore=}"
 }
 
@@ -204,7 +210,7 @@ stage_families() {
 }
 
 stage_pytest-fast() {
-  use_python hf5 && use_node_modules &&
+  use_python hf5 && use_node_modules && use_deepspeed &&
     run_pytest pytest-fast "$python" "$weightfs_repo/build/dev/cli/weightfs" -m 'not slow'
 }
 
