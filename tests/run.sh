@@ -116,7 +116,8 @@ run_pytest() {
   (
     cd tests/python &&
       WEIGHTFS_BIN=$binary WEIGHTFS_NODE_MODULES=${node_modules:-} \
-        WEIGHTFS_DEEPSPEED_PYTHON=${deepspeed_python:-} PYTHONDONTWRITEBYTECODE=1 \
+        WEIGHTFS_DEEPSPEED_PYTHON=${deepspeed_python:-} WEIGHTFS_DEEPSPEED_OLDER=${deepspeed_older:-} \
+        PYTHONDONTWRITEBYTECODE=1 \
         timeout --kill-after=20 1500 "$python" -m pytest -p no:cacheprovider --quiet --basetemp="$temporary" \
         --junitxml="$logs/$name.xml" "$@"
   ) >"$logs/$name.log" 2>&1 || status=$?
@@ -164,9 +165,18 @@ use_convert_python() {
   ensure_venv convert "$weightfs_repo/tests/requirements/convert.txt" --no-deps && convert_python=$venv_python
 }
 
-# The environment that writes training checkpoints.
+# The environment that writes training checkpoints, and beside it an older release of DeepSpeed, for its layouts.
 use_deepspeed() {
-  ensure_venv deepspeed "$weightfs_repo/tests/requirements/deepspeed.txt" && deepspeed_python=$venv_python
+  local requirements=$weightfs_repo/tests/requirements pip_args=()
+  ensure_venv deepspeed "$requirements/deepspeed.txt" || return
+  deepspeed_python=$venv_python
+  deepspeed_older=${venv_python%/bin/python}/$(sed 's/#.*//; s/==/-/' "$requirements/deepspeed-older.txt" | xargs)
+  if [ -e "$deepspeed_older/.complete" ]; then return 0; fi
+  rm -rf "$deepspeed_older"
+  read -r -a pip_args <<<"${WEIGHTFS_PIP_ARGS:-}"
+  DS_ACCELERATOR=cpu quietly "$deepspeed_python" -m pip install --disable-pip-version-check --quiet "${pip_args[@]}" \
+    --no-deps --no-build-isolation --target "$deepspeed_older" --requirement "$requirements/deepspeed-older.txt" || return
+  touch "$deepspeed_older/.complete"
 }
 
 use_node_modules() {

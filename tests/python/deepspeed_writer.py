@@ -3,7 +3,7 @@ tests/requirements/deepspeed.txt: `python deepspeed_writer.py FOLDER CASE...`.
 
 A case becomes FOLDER/CASE/: `save/` as DeepSpeed writes it, `live.pt` with the masters and `module.pt` with the
 copies as the running engine holds them, and `reference.pt`, what DeepSpeed's zero_to_fp32 makes of `save/`, or
-`reference.txt` with the words in which it refuses.
+`reference.txt` with the words in which it refuses. A case `older-NAME` is NAME, for a run with an older release.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ get_accelerator().is_fp16_supported = lambda: True
 for name in deepspeed.ops.__compatible_ops__:
     deepspeed.ops.__compatible_ops__[name] = False
 
+OLDER = "older-"
 STEPS = 2
 WIDTH = 6
 
@@ -212,6 +213,23 @@ def run_trainer(case: dict, folder: Path):
     return trainer.model_wrapped
 
 
+def run_accelerate(case: dict, folder: Path):
+    """What Accelerate's save_state leaves behind: the tag `pytorch_model`, and states of its own beside it."""
+    import accelerate
+
+    torch.manual_seed(7)
+    config = config_of(case)
+    model = Model(tied=False, frozen=True)
+    optimizer = torch.optim.AdamW(model.groups(), lr=0.01)
+    accelerator = accelerate.Accelerator(deepspeed_plugin=accelerate.DeepSpeedPlugin(hf_ds_config=config))
+    engine, optimizer = accelerator.prepare(model, optimizer)
+    for _ in range(STEPS):
+        accelerator.backward(engine(torch.randint(0, 13, (3,))))
+        optimizer.step()
+    accelerator.save_state(str(folder / "save"))
+    return engine
+
+
 def record(engine, case: dict, folder: Path, rank: int):
     """The masters and the copies of this rank, under the names of the whole model."""
     module = engine.module
@@ -273,6 +291,9 @@ def run_rank(case: dict, folder: Path, rank: int, port: int):
         record(run_trainer(case, folder), case, folder, rank)
         return
     deepspeed.init_distributed("gloo")
+    if case.get("model") == "accelerate":
+        record(run_accelerate(case, folder), case, folder, rank)
+        return
     train(case, folder, rank)
 
 
@@ -365,6 +386,8 @@ CASES = {
     "trainer-zero2-w2": {"model": "trainer", "stage": 2, "world": 2, "dtype": "bf16"},
     "trainer-zero3-w2": {"model": "trainer", "stage": 3, "world": 2, "dtype": "bf16"},
     "trainer-tied-zero3-w2": {"model": "trainer", "stage": 3, "world": 2, "tie": True},
+    "accelerate-zero2-w2": {"model": "accelerate", "stage": 2, "world": 2, "dtype": "bf16"},
+    "accelerate-zero3-w3": {"model": "accelerate", "stage": 3, "world": 3, "dtype": "bf16"},
     "pipe-zero0-w2": {"model": "pipeline", "stages": 2, "stage": 0, "world": 2},
     "pipe-zero1-w4": {"model": "pipeline", "stages": 2, "stage": 1, "world": 4, "dtype": "bf16"},
     "pipe-tied-zero1-w2": {"model": "pipeline", "stages": 2, "stage": 1, "world": 2, "dtype": "bf16", "tied": "forward"},
@@ -375,7 +398,7 @@ CASES = {
 def main():
     root = Path(sys.argv[1])
     for name in sys.argv[2:]:
-        write(name, CASES[name], root)
+        write(name, CASES[name.removeprefix(OLDER)], root)
         print(name, flush=True)
 
 

@@ -33,7 +33,8 @@ class SaveReader {
                       save_.shown));
     DeepSpeedCheckpoint result;
     result.is_partial = grid_.is_partial();
-    result.are_masters = want_masters && (grid_.has_optimizers() || save_.is_universal);
+    result.are_masters =
+        want_masters && ((grid_.has_optimizers() && !LacksExpertShapes()) || save_.is_universal);
     // A universal checkpoint holds whole parameters, whatever the run was cut into.
     const uint64_t tensor_ranks = save_.is_universal && result.are_masters ? 1 : grid_.tensor_degree();
     for (uint64_t tensor_rank = 0; tensor_rank < tensor_ranks; ++tensor_rank) {
@@ -127,6 +128,15 @@ class SaveReader {
     return CheckAgainstModule(*inputs.front().parameters, states, context_);
   }
 
+  /// Saves of experts had no param_shapes, by which masters are told apart, in older releases (0.14 is one).
+  bool LacksExpertShapes() const {
+    const OptimizerRanks optimizers = grid_.optimizers(0);
+    return !grid_.experts(0).empty() && !grid_.states(0)->param_shapes &&
+           std::ranges::none_of(optimizers, [](const OptimizerStates* states) {
+             return states != nullptr && states->param_shapes;
+           });
+  }
+
   /// Joins the parts of tensor-parallel ranks where the run said how.
   Status JoinRanks(DeepSpeedCheckpoint& result) {
     const ModelStates& first = *grid_.states(0);
@@ -159,7 +169,12 @@ class SaveReader {
 
   void SayNoMasters(Checkpoint& rank) const {
     const ModelStates& states = *grid_.states(0);
-    if (states.param_shapes)
+    if (grid_.has_optimizers())
+      rank.warnings.push_back(
+          fmt::format("{}: no param_shapes, which this version of DeepSpeed did not write for experts: the "
+                      "copy in `module` and the expert files is served, not the masters",
+                      save_.shown));
+    else if (states.param_shapes)
       rank.warnings.push_back(fmt::format(
           "{}: no optimizer files; the copy in `module` is served, not the masters", save_.shown));
   }

@@ -450,6 +450,50 @@ TEST_F(DeepSpeedTest, WithoutOptimizerFilesTheModuleIsServedAloud) {
   EXPECT_THAT(Values(*read).at("b"), Count(5, 200));
 }
 
+TEST_F(DeepSpeedTest, OldReleasesHaveShapesInOptimizerFilesAndNamesOfTiesNowhere) {
+  Storages storages;
+  const PickledValue a = storages.Tensor(Count(6, 100), {2, 3});
+  Write("t/mp_rank_00_model_states.pt",
+        TorchZip(Named({{"module", Named({{"a", a}, {"tied", a}, {"b", storages.Vector(Count(5, 200))}})},
+                        {"dp_world_size", PickleInt(2)},
+                        {"mp_world_size", PickleInt(1)}}),
+                 storages.bytes()));
+  for (int rank = 0; rank < 2; ++rank) {
+    Storages pieces;
+    const PickledValue groups = PickleList({pieces.Vector(rank == 0 ? Count(6, 1) : Count(5, 7))});
+    Write("t/zero_pp_rank_" + std::to_string(rank) + "_mp_rank_00optim_states.pt",
+          TorchZip(Named({{"optimizer_state_dict", Named({{"single_partition_of_fp32_groups", groups},
+                                                          {"partition_count", PickleInt(2)},
+                                                          {"zero_stage", PickleInt(2)}})},
+                          {"param_shapes", Named({{"a", Size({2, 3})}, {"b", Size({5})}})}}),
+                   pieces.bytes()));
+  }
+  const auto read = Read();
+  ASSERT_TRUE(read.has_value()) << read.error().message;
+  EXPECT_TRUE(read->are_masters);
+  EXPECT_THAT(Values(*read), UnorderedElementsAre(std::pair("a", Count(6, 1)), std::pair("b", Count(5, 7)),
+                                                  std::pair("tied", Count(6, 1))));
+}
+
+TEST_F(DeepSpeedTest, ExpertsWithoutShapesAreThoseOfTheModule) {
+  Storages storages, expert;
+  const std::string name = "deepspeed_moe.experts.deepspeed_experts.0.w";
+  Write("t/mp_rank_00_model_states.pt", TorchZip(Named({{"module", Named({{"a", storages.Vector({1, 2})}})},
+                                                        {"num_experts", PickleList({PickleInt(1)})},
+                                                        {"dp_world_size", PickleInt(1)}}),
+                                                 storages.bytes()));
+  Write("t/layer_0_expert_0_mp_rank_00_model_states.pt",
+        TorchZip(Named({{name, expert.Vector({3})}}), expert.bytes()));
+  WriteOptimizer("t/zero_pp_rank_0_mp_rank_00_optim_states.pt",
+                 {.groups = {{7, 8}, {9}}, .partition_count = PickleList({PickleInt(1), PickleInt(1)})});
+  const auto read = Read();
+  ASSERT_TRUE(read.has_value()) << read.error().message;
+  EXPECT_FALSE(read->are_masters);
+  EXPECT_THAT(read->ranks[0].warnings, ElementsAre(HasSubstr("no param_shapes")));
+  EXPECT_THAT(Values(*read), UnorderedElementsAre(std::pair("a", std::vector<float>{1, 2}),
+                                                  std::pair(name, std::vector<float>{3})));
+}
+
 TEST_F(DeepSpeedTest, LayoutsThatAreNotReadAreNamed) {
   const auto write = [&](const std::vector<std::pair<std::string, PickledValue>>& more) {
     WriteZero2("t");
