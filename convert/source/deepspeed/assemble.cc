@@ -162,9 +162,9 @@ class Assembler {
   using FragmentsByName = std::unordered_map<std::string_view, const SourceTensor*>;
 
   /// A frozen parameter of ZeRO-3: a piece of each rank, the last ones padded.
-  Result<std::optional<SourceTensor>> JoinFragments(const StageInput& stage,
-                                                    const std::vector<FragmentsByName>& fragments,
-                                                    const NamedShape& named) {
+  static Result<std::optional<SourceTensor>> JoinFragments(const StageInput& stage,
+                                                           const std::vector<FragmentsByName>& fragments,
+                                                           const NamedShape& named) {
     const uint64_t world_size = stage.partitions.size();
     const uint64_t each = named.element_count / world_size + (named.element_count % world_size != 0 ? 1 : 0);
     SourceTensor joined{named.name, {}, {}, {}};

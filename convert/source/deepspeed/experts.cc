@@ -38,7 +38,7 @@ Result<ExpertCounts> CountExperts(const ShapeGroup& shapes, const std::string& f
 
 std::optional<ExpertName> ParseExpertName(std::string_view name) {
   const size_t at = name.find(kExperts);
-  if (at == name.npos) return std::nullopt;
+  if (at == std::string_view::npos) return std::nullopt;
   ExpertName result;
   result.before = name.substr(0, at + kExperts.size());
   std::string_view rest = name.substr(result.before.size());

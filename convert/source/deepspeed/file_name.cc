@@ -24,7 +24,8 @@ class NameReader {
     size_t digits = 0;
     while (digits < rest_.size() && rest_[digits] >= '0' && rest_[digits] <= '9') ++digits;
     if (digits == 0 || digits > kDigitsMax) return false;
-    std::from_chars(rest_.data(), rest_.data() + digits, number);
+    const std::string_view text = rest_.substr(0, digits);
+    std::from_chars(text.data(), text.data() + text.size(), number);
     rest_.remove_prefix(digits);
     return true;
   }

@@ -83,7 +83,7 @@ class OptimizerReader {
     return {};
   }
 
-  std::unexpected<Error> FailWithoutGroups(const Node& state) const {
+  static std::unexpected<Error> FailWithoutGroups(const Node& state) {
     if (FindValue(state, "local_sub_partitions_of_fp32_groups") != nullptr)
       return Fail(
           ErrorCode::kUnsupported,

@@ -48,7 +48,8 @@ class PipelineNames {
       std::string_view name = named.name;
       if (!name.starts_with(kTied)) continue;
       name.remove_prefix(kTied.size());
-      if (const size_t dot = name.find('.'); dot != name.npos) tied_keys_.emplace(name.substr(0, dot));
+      if (const size_t dot = name.find('.'); dot != std::string_view::npos)
+        tied_keys_.emplace(name.substr(0, dot));
     }
   }
 

@@ -48,8 +48,8 @@ std::vector<const ModelStates*> RankGrid::partitions(uint64_t model_rank) const 
 }
 
 const std::vector<PipelineLayer>& RankGrid::layers(uint64_t tensor_rank) const {
-  static const std::vector<PipelineLayer> kNone;
-  return tensor_rank < layers_.size() ? layers_[tensor_rank] : kNone;
+  static const std::vector<PipelineLayer> none;
+  return tensor_rank < layers_.size() ? layers_[tensor_rank] : none;
 }
 
 std::vector<const DeepSpeedFile*> RankGrid::experts(uint64_t tensor_rank) const {

@@ -51,6 +51,7 @@ class SaveReader {
   /// The model states of every stage of a tensor-parallel rank.
   std::vector<const ModelStates*> Stages(uint64_t tensor_rank) const {
     std::vector<const ModelStates*> stages;
+    stages.reserve(grid_.pipeline_degree());
     for (uint64_t stage = 0; stage < grid_.pipeline_degree(); ++stage)
       stages.push_back(grid_.states(stage * grid_.tensor_degree() + tensor_rank));
     return stages;

@@ -98,6 +98,7 @@ Result<SourceTensor> JoinTensor(const std::vector<const SourceTensor*>& parts, J
                     first.file, Quoted(first.name)),
         "convert it with DeepSpeed's ds_to_universal and mount the result");
   std::vector<TensorView> views;
+  views.reserve(parts.size());
   for (const SourceTensor* part : parts) views.push_back(part->view);
   Result<TensorView> joined = first.view.shape().empty() ? first.view : JoinViews(views, join, info);
   if (!joined) {

@@ -21,8 +21,6 @@
 namespace weightfs {
 namespace {
 
-using pickle::Kind;
-using pickle::Node;
 using pickle::NodePtr;
 
 constexpr std::string_view kFolder = "zero", kMasterFile = "fp32.pt";
