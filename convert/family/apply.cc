@@ -10,6 +10,7 @@
 #include "convert/family/environment.h"
 #include "convert/family/line_walk.h"
 #include "convert/family/pattern.h"
+#include "convert/family/pipeline.h"
 #include "convert/family/reads.h"
 #include "convert/family/rearrange.h"
 #include "convert/family/table.h"
@@ -49,13 +50,15 @@ class TableApplier {
     WEIGHTFS_CHECK(DropAndKeep());
     PutInOrder();
     if (table_.has_config) {
-      WEIGHTFS_TRY(
-          result_.config_json,
-          WriteConfig(table_.config, MostServedDType(result_.tensors, input_.options), environment_));
+      // Loaders of diffusers know no such key.
+      const std::string dtype =
+          table_.target == kDiffusers ? "" : MostServedDType(result_.tensors, input_.options);
+      WEIGHTFS_TRY(result_.config_json, WriteConfig(table_.config, dtype, environment_));
     }
     if (table_.has_generation_config) {
       WEIGHTFS_TRY(result_.generation_config_json, WriteConfig(table_.generation_config, {}, environment_));
     }
+    WEIGHTFS_CHECK(DescribeSurroundings(table_, input_.options, environment_, result_));
     return std::move(result_);
   }
 

@@ -1,5 +1,6 @@
 // Tables for people: `weightfs families`.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -115,9 +116,22 @@ std::string NamedText(std::string_view title, const NamedList<ConfigValuePtr>& c
   return text;
 }
 
+std::string PipelineText(const Pipeline& pipeline) {
+  if (pipeline.needs.empty()) return {};
+  std::string text = fmt::format("  a pipeline, with {}\n", fmt::join(pipeline.needs, ", "));
+  for (const auto& [folder, other] : pipeline.folders.items)
+    text += fmt::format("    {} may be called {}\n", folder, other);
+  for (const auto& [folder, options] : pipeline.options.items)
+    for (const auto& [key, value] : options.items)
+      text += fmt::format("    {} is told {} = {}\n", folder, key, value.text());
+  for (const auto& [path, file] : pipeline.files.items) text += NamedText(path, file);
+  return text;
+}
+
 std::string HeadText(const FamilyTable& table) {
   std::string text = fmt::format("{}: {}\n", table.name, table.title);
-  text += fmt::format("  from {}\n  to {}\n", table.source, table.target);
+  text += fmt::format("  from {}\n  to {}{}\n", table.source, table.target,
+                      table.folder.empty() ? "" : fmt::format(", in {}/", table.folder));
   if (!table.ancestors.empty()) text += fmt::format("  extends {}\n", table.ancestors[0]);
   for (const std::string& name : table.weights) text += fmt::format("  weights lie in {}\n", name);
   for (const Condition& condition : table.detect)
@@ -161,6 +175,10 @@ std::string DescribeTable(const FamilyTable& table) {
   for (const LinePtr& line : table.lines) text += LineText(*line);
   if (table.has_config) text += NamedText("config.json", table.config);
   if (table.has_generation_config) text += NamedText("generation_config.json", table.generation_config);
+  text += PipelineText(table.pipeline);
+  if (!table.notes.empty()) text += "  notes\n";
+  for (const Note& note : table.notes)
+    text += fmt::format("    when {}: {}\n", note.when.text(), note.say.text());
   if (!table.reverse_lets.items.empty()) text += "  backwards\n";
   for (const auto& [name, let] : table.reverse_lets.items)
     text += fmt::format("    {} = {}\n", name, let.text());

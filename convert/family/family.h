@@ -51,6 +51,9 @@ struct FamilyOptions {
   bool trim_vocab = false;                    ///< `--trim-vocab`
   std::optional<DType> dtype;                 ///< `--dtype`: what floating tensors are served as.
   std::map<std::string, std::string> values;  ///< `--family NAME:KEY=VALUE`
+  /// What the model that this one lies beside says of it. The user's word wins; options that the table lacks
+  /// are passed over.
+  std::map<std::string, std::string> told;
 };
 
 /// Everything a table is applied to.
@@ -75,6 +78,16 @@ struct FamilyDrop {
   std::string why;    ///< Of the table: "causal mask buffer".
 };
 
+/// A pipeline whose main part a model is. Folders lie beside that of the model.
+struct FamilyPipeline {
+  std::vector<std::string> needs;  ///< Folders of the other parts; empty: there is no pipeline.
+  /// A needed folder, and another name that it may have. Of several that have one, the first is the model.
+  std::vector<std::pair<std::string, std::string>> folders;
+  /// By folder: options of the family of the part there.
+  std::map<std::string, std::map<std::string, std::string>> options;
+  std::vector<std::pair<std::string, std::string>> files;  ///< Path and text, made when all parts are there.
+};
+
 /// What a table makes of a source.
 struct FamilyResult {
   std::vector<ProducedTensor> tensors;  ///< In the order of the table's lines; names are unique.
@@ -82,6 +95,9 @@ struct FamilyResult {
   std::string config_json;             ///< Text of config.json; empty when the table derives none.
   std::string generation_config_json;  ///< Likewise.
   std::vector<std::string> notes;      ///< Things a user should be told, one line each.
+  std::string target;                  ///< The layout: "hf" or "diffusers".
+  std::string folder;                  ///< In which the model is served; empty: where it lies.
+  FamilyPipeline pipeline;
 };
 
 struct FamilyTable;  // table.h

@@ -124,6 +124,11 @@ Result<nlohmann::json> OptionValues(const FamilyTable& table, const FamilyOption
     }
     WEIGHTFS_TRY(values[key], CheckedValue(table, key, *option, text));
   }
+  for (const auto& [key, text] : options.told) {
+    const Option* option = table.options.Find(key);
+    if (option == nullptr || options.values.contains(key)) continue;
+    WEIGHTFS_TRY(values[key], CheckedValue(table, key, *option, text));
+  }
   values["vocab_size"] = nullptr;
   values["trim_vocab"] = options.trim_vocab;
   if (options.vocab_size) {

@@ -204,7 +204,7 @@ Result<std::vector<MetadataPlace>> SchemaReader::ReadMetadataRoot(const JsonNode
 }
 
 Result<Option> SchemaReader::ReadOption(const JsonNode& node) const {
-  WEIGHTFS_CHECK(document_.ExpectKeys(node, {"default", "values", "help"}));
+  WEIGHTFS_CHECK(document_.ExpectKeys(node, {"default", "values", "help", "assumed"}));
   if (node.key == "vocab_size" || node.key == "trim_vocab")
     return At(node).Fail("this option is of the command line; expected another name");
   Option option;
@@ -214,6 +214,9 @@ Result<Option> SchemaReader::ReadOption(const JsonNode& node) const {
   WEIGHTFS_TRY(option.default_value, Scalar(*default_value));
   if (const JsonNode* help = node.Find("help")) {
     WEIGHTFS_TRY(option.help, Text(*help));
+  }
+  if (const JsonNode* assumed = node.Find("assumed")) {
+    WEIGHTFS_TRY(option.assumed, Text(*assumed));
   }
   const JsonNode* values = node.Find("values");
   if (values == nullptr) return option;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "convert/family/located_json.h"
@@ -41,8 +42,13 @@ class SchemaReader {
   Result<Option> ReadOption(const JsonNode& node) const;
   Result<Rewrite> ReadRewrite(const JsonNode& node) const;
   Result<std::string> ReadWeightsName(const JsonNode& node) const;
+  Result<Note> ReadNote(const JsonNode& node) const;
+  /// A path below the folder of a view: names with / between them, none of which begins with a dot.
+  Status CheckPath(const JsonNode& node, std::string_view path, bool may_have_folders) const;
+  Result<Pipeline> ReadPipeline(const JsonNode& node) const;
 
  private:
+  Status ReadPipelineMember(std::string_view key, const JsonNode& member, Pipeline& pipeline) const;
   Result<Indices> ReadIndexGroup(const JsonNode& node) const;
   Result<RearrangementLine> ReadRearrangement(const JsonNode& node) const;
   Result<SourceTerm> ReadSourceTerm(const JsonNode& node) const;

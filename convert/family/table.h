@@ -119,6 +119,7 @@ struct Option {
   Value default_value;
   std::vector<Value> values;  ///< Empty: any of the default's type.
   std::string help;
+  std::string assumed;  ///< Why the default is a guess, which users are told of; empty when it is none.
   Place place;
 };
 
@@ -168,12 +169,27 @@ struct NamedList {
   }
 };
 
+/// What users are told when it holds.
+struct Note {
+  PlacedExpression when;
+  PlacedExpression say;  ///< A template.
+};
+
+/// A pipeline whose main part the model is. Folders lie beside that of the model.
+struct Pipeline {
+  std::vector<std::string> needs;                  ///< Folders of the other parts.
+  NamedList<std::string> folders;                  ///< A needed folder, and another name that it may have.
+  NamedList<NamedList<PlacedExpression>> options;  ///< By folder: of the family of the part there.
+  NamedList<NamedList<ConfigValuePtr>> files;      ///< By path: JSON that is made when all parts are there.
+};
+
 }  // namespace weightfs::family
 
 namespace weightfs {
 
 struct FamilyTable {
   std::string name, title, source, target;
+  std::string folder;  ///< In which the model is served; empty: where it lies.
   family::Place place;
   bool is_abstract = false;
   bool is_user = false;
@@ -188,6 +204,8 @@ struct FamilyTable {
   std::vector<family::LinePtr> lines;
   family::NamedList<family::ConfigValuePtr> config, generation_config;
   bool has_config = false, has_generation_config = false;
+  std::vector<family::Note> notes;
+  family::Pipeline pipeline;
   family::NamedList<family::PlacedExpression> reverse_lets;
 };
 

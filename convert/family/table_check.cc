@@ -51,6 +51,7 @@ class TableChecker {
     for (const LinePtr& line : table_.lines) WEIGHTFS_CHECK(CheckLine(*line));
     for (const auto* config : {&table_.config, &table_.generation_config})
       for (const auto& [key, value] : config->items) WEIGHTFS_CHECK(CheckConfig(*value, {}));
+    WEIGHTFS_CHECK(CheckSurroundings());
     return CheckReverse();
   }
 
@@ -154,6 +155,18 @@ class TableChecker {
       WEIGHTFS_CHECK(AddIndices(repeated->indices, inner));
       WEIGHTFS_CHECK(CheckConfig(*repeated->value, inner));
     }
+    return {};
+  }
+
+  Status CheckSurroundings() const {
+    for (const Note& note : table_.notes) {
+      WEIGHTFS_CHECK(Expect(note.when, {}));
+      WEIGHTFS_CHECK(Expect(note.say, {}));
+    }
+    for (const auto& [folder, options] : table_.pipeline.options.items)
+      for (const auto& [key, value] : options.items) WEIGHTFS_CHECK(Expect(value, {}));
+    for (const auto& [path, file] : table_.pipeline.files.items)
+      for (const auto& [key, value] : file.items) WEIGHTFS_CHECK(CheckConfig(*value, {}));
     return {};
   }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "convert/family/pipeline.h"
 #include "convert/family/schema_reader.h"
 
 namespace weightfs::family {
@@ -91,9 +92,13 @@ Status ReadTexts(const SchemaReader& reader, const JsonNode& node, FamilyTable& 
     WEIGHTFS_TRY(table.is_abstract, reader.Boolean(*is_abstract));
   }
   const JsonNode* target = node.Find("target");
-  if (!table.target.empty() && table.target != "hf")
+  if (!table.target.empty() && table.target != kHuggingFace && table.target != kDiffusers)
     return reader.At(target != nullptr ? *target : node)
-        .Fail(fmt::format("the target {}; expected hf", table.target));
+        .Fail(fmt::format("the target {}; expected hf or diffusers", table.target));
+  if (const JsonNode* folder = node.Find("folder")) {
+    WEIGHTFS_TRY(table.folder, reader.Text(*folder));
+    WEIGHTFS_CHECK(reader.CheckPath(*folder, table.folder, false));
+  }
   if (table.is_abstract) return {};
   for (const auto& [key, text] :
        {std::pair("title", &table.title), {"source", &table.source}, {"target", &table.target}})
@@ -132,8 +137,10 @@ Result<TablePtr> ReadTable(const LocatedJson& document, const JsonNode& node, co
   constexpr size_t kLinesMax = 4096, kRewritesMax = 64;
   const SchemaReader reader(document);
   WEIGHTFS_CHECK(document.ExpectKeys(
-      node, {"family", "title", "source", "target", "extends", "abstract", "weights", "detect", "names",
-             "metadata", "options", "let", "check", "tensors", "config", "generation_config", "reverse"}));
+      node,
+      {"family",  "title",    "source",  "target",  "extends", "abstract", "weights", "detect",
+       "names",   "metadata", "options", "let",     "check",   "tensors",  "config",  "generation_config",
+       "reverse", "folder",   "notes",   "pipeline"}));
   FamilyTable table = Inherit(base);
   table.name = node.Find("family")->text;
   table.place = reader.At(node);
@@ -149,6 +156,11 @@ Result<TablePtr> ReadTable(const LocatedJson& document, const JsonNode& node, co
   WEIGHTFS_CHECK(AppendItems(reader, node.Find("check"), table.checks, condition));
   WEIGHTFS_CHECK(AppendItems(reader, node.Find("tensors"), table.lines,
                              [&](const JsonNode& item) { return reader.ReadLine(item); }));
+  WEIGHTFS_CHECK(AppendItems(reader, node.Find("notes"), table.notes,
+                             [&](const JsonNode& item) { return reader.ReadNote(item); }));
+  if (const JsonNode* pipeline = node.Find("pipeline")) {
+    WEIGHTFS_TRY(table.pipeline, reader.ReadPipeline(*pipeline));
+  }
   if (table.lines.size() > kLinesMax)
     return reader.At(node).Fail(fmt::format("{} lines; expected at most {}", table.lines.size(), kLinesMax));
   if (table.names.size() > kRewritesMax)

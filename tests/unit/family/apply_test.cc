@@ -78,6 +78,38 @@ TEST(ApplyTest, OnesEllipsisAndBrackets) {
               HasSubstr("dimension 0 is 2; expected 1 = 1"));
 }
 
+TEST(ApplyTest, NotesGuessesAndPipeline) {
+  TestSource source;
+  source.Add("w", {2});
+  const std::string members = R"_("folder": "part", "let": {"n": "dim('w', 0)"},
+         "options": {"a": {"default": 1, "assumed": "nobody knows"}, "b": {"default": 1}},
+         "notes": [{"when": "n == 2", "say": "there are {n}"}, {"when": "n == 3", "say": "never"}],
+         "pipeline": {"needs": ["x", "y"], "folders": {"x": "z"},
+                      "options": {"x": {"k": "n", "l": "n == 2 ? 'two' : 'more'", "m": "null"}},
+                      "files": {"f.json": {"n": "=n"}}},
+         "tensors": [{"keep": "w"}])_";
+  const auto result = ApplyTable(members, source);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->target, "hf");
+  EXPECT_EQ(result->folder, "part");
+  EXPECT_THAT(
+      result->notes,
+      ElementsAre("there are 2",
+                  "the family mine takes a to be 1: nobody knows; --family mine:a=VALUE says otherwise"));
+  EXPECT_THAT(result->pipeline.needs, ElementsAre("x", "y"));
+  EXPECT_THAT(result->pipeline.folders, ElementsAre(std::pair<std::string, std::string>("x", "z")));
+  EXPECT_EQ(result->pipeline.options.at("x"), (std::map<std::string, std::string>{{"k", "2"}, {"l", "two"}}));
+  ASSERT_EQ(result->pipeline.files.size(), 1u);
+  EXPECT_EQ(result->pipeline.files[0].second, "{\n  \"n\": 2\n}\n");
+  // What is told or said is no guess; options that the table lacks are told in vain.
+  source.input.options.told = {{"a", "3"}, {"other", "4"}};
+  EXPECT_THAT(ApplyTable(members, source)->notes, ElementsAre("there are 2"));
+  source.input.options.told = {{"a", "x"}};
+  EXPECT_FALSE(ApplyTable(members, source));
+  source.input.options.values = {{"a", "3"}};
+  EXPECT_THAT(ApplyTable(members, source)->notes, ElementsAre("there are 2"));
+}
+
 TEST(ApplyTest, WrongShapesNameTensorExpressionAndBothValues) {
   TestSource source;
   source.Add("layers.0.wq", {48, 5});

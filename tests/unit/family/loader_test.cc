@@ -119,6 +119,33 @@ TEST(LoaderTest, Lines) {
               HasSubstr("with.C: `{j}` uses j"));
 }
 
+TEST(LoaderTest, Surroundings) {
+  EXPECT_EQ(ErrorOf(R"("folder": "part")"), "no error");
+  for (const std::string name : {"", ".", "..", ".a", "a/b", "/a", "a/"})
+    EXPECT_THAT(ErrorOf("\"folder\": \"" + name + "\""), HasSubstr("expected the name of a folder")) << name;
+  EXPECT_THAT(ErrorOf(R"("notes": [{"when": "true"}])"),
+              HasSubstr("notes[0]: a note; expected the keys when and say"));
+  EXPECT_THAT(ErrorOf(R"("notes": [{"when": "a", "say": "x"}])"), HasSubstr("notes[0].when: `a` uses a"));
+  EXPECT_THAT(ErrorOf(R"("notes": [{"when": "true", "say": "{a}"}])"),
+              HasSubstr("notes[0].say: `{a}` uses a"));
+  const auto pipeline = [](const std::string& text) {
+    return ErrorOf(R"("pipeline": {"needs": ["part"], )" + text + "}");
+  };
+  EXPECT_EQ(
+      pipeline(R"("folders": {"part": "p-1"}, "options": {"part": {"k": "1"}}, "files": {"a/b.json": {}})"),
+      "no error");
+  EXPECT_THAT(ErrorOf(R"("pipeline": {"files": {}})"), HasSubstr("pipeline: no key needs"));
+  EXPECT_THAT(ErrorOf(R"("pipeline": {"needs": ["../a"]})"), HasSubstr("pipeline.needs[0]"));
+  EXPECT_THAT(pipeline(R"("folders": {"other": "a"})"), HasSubstr("folders.other: other is not among needs"));
+  EXPECT_THAT(pipeline(R"("folders": {"part": "a/b"})"), HasSubstr("expected the name of a folder"));
+  EXPECT_THAT(pipeline(R"("options": {"part": {"k": "a"}})"), HasSubstr("options.part.k: `a` uses a"));
+  EXPECT_THAT(pipeline(R"("files": {"a/../b": {}})"),
+              HasSubstr("expected the name of a file below the folder"));
+  EXPECT_THAT(pipeline(R"("files": {"a//b": {}})"),
+              HasSubstr("expected the name of a file below the folder"));
+  EXPECT_THAT(pipeline(R"("files": {"a": {"k": "=a"}})"), HasSubstr("`a` uses a"));
+}
+
 TEST(LoaderTest, Config) {
   EXPECT_THAT(ErrorOf(R"("config": {"a": "=1 +"})"), HasSubstr("config.a: column 4 of `1 +`"));
   EXPECT_THAT(ErrorOf(R"("config": {"a": {"when": "true"}})"), HasSubstr("config.a: no key value"));
@@ -244,6 +271,9 @@ TEST(SchemaTest, IsInStepWithTheLoader) {
   EXPECT_EQ(KnownKeys(R"("options": {"a": {"zzz": 1}})"), keys(defs.at("option")));
   EXPECT_EQ(KnownKeys(R"("check": [{"zzz": 1}])"), keys(defs.at("condition").at("oneOf").at(1)));
   EXPECT_EQ(KnownKeys(R"("reverse": {"zzz": 1})"), keys(defs.at("table").at("properties").at("reverse")));
+  const auto& properties = defs.at("table").at("properties");
+  EXPECT_EQ(KnownKeys(R"("notes": [{"zzz": 1}])"), keys(properties.at("notes").at("items")));
+  EXPECT_EQ(KnownKeys(R"("pipeline": {"zzz": 1})"), keys(properties.at("pipeline")));
   EXPECT_EQ(KnownKeys(R"("tensors": [{"to": "a", "from": "a", "do": [{"zzz": 1}]}])"),
             keys(defs.at("do").at("oneOf").at(1).at("items").at("oneOf").at(1)));
   EXPECT_EQ(KnownKeys(R"("tensors": [{"to": "a", "from": [{"zzz": 1}], "join": 0, "do": "..."}])"),
