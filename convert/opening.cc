@@ -23,8 +23,10 @@ Result<OpenedSource> Opening::Run() {
   WEIGHTFS_CHECK(FindParent());
   WEIGHTFS_CHECK(OpenOptionRoots());
   WEIGHTFS_CHECK(CollectSideFiles());
+  for (const WeightSet& set : repository_.weights) WEIGHTFS_CHECK(TakeWeights(set));
+  WEIGHTFS_CHECK(PlaceSets());
   for (const std::string& folder : repository_.folders) WEIGHTFS_CHECK(opened_.tree.AddFolder(folder, 0));
-  for (const WeightSet& set : repository_.weights) WEIGHTFS_CHECK(ServeWeights(set));
+  WEIGHTFS_CHECK(ServePending());
   WEIGHTFS_CHECK(ServeSteps());
   if (opened_.report.sets.empty()) return FailNothingWhole();
   WEIGHTFS_CHECK(ServeSideFiles());

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -29,6 +31,17 @@ struct SideFile {
   std::shared_ptr<SourceFiles> files;  ///< nullptr: `text` is the file.
   std::string source_path;             ///< Relative to `files`.
   std::string text;
+  int64_t mtime_nanoseconds = 0;
+};
+
+/// A weight set between being opened and being laid out as files. Lies where its address stays.
+struct PendingSet {
+  WeightSet set;   ///< As it was found.
+  WeightSet view;  ///< The same with the folder and the stem of the view.
+  OpenedWeights weights;
+  SetFamily family;
+  FilePtr single;  ///< The file, when it could be served as it is.
+  std::vector<DroppedTensor> unsupported;
   int64_t mtime_nanoseconds = 0;
 };
 
@@ -60,8 +73,25 @@ class Opening {
                                        std::shared_ptr<BlockCache> cache);
   Status Graft(const std::string& step, OpenedSource opened);
   std::unexpected<Error> FailNothingWhole() const;
-  Status ServeWeights(const WeightSet& set);
-  Status ServeWeightSet(const WeightSet& set, int64_t& mtime_nanoseconds);
+  Status TakeWeights(const WeightSet& set);
+  Status TakeWeightSet(const WeightSet& set);
+  Status LeaveOut(const WeightSet& set, Status failure);
+  Status ServePending();
+  Status ServeWeightSet(PendingSet& pending);
+  SourceFiles& FilesOf(const WeightSet& set) const;
+  Status PlaceSets();
+  void PlaceNewSets(size_t begin);
+  void MoveSet(PendingSet& pending, const std::string& folder);
+  void MoveSideFiles(const std::string& from, const std::string& to);
+  void ForgetEmptyFolders(const std::string& top);
+  bool HasClassName(const SideFile& file) const;
+  bool IsPart(const std::string& folder) const;
+  bool HasSet(const std::string& folder) const;
+  Status TakeOverlayParts();
+  void RenameParts(const PendingSet& pending);
+  Status TellParts();
+  void NameStems();
+  void AddPipelineFiles(const PendingSet& pending);
   Result<OpenedWeights> OpenWeights(const WeightSet& set, FilePtr& single);
   Result<OpenedWeights> OpenSave(const WeightSet& set);
   Status ServeBeside(const WeightSet& set, const Error& cause);
@@ -70,7 +100,8 @@ class Opening {
   Result<bool> RootIsSave();
   Status FindParent();
   Status CollectParentFiles();
-  Result<SetFamily> FindFamily(const WeightSet& set, const OpenedWeights& weights);
+  Result<SetFamily> FindFamily(const WeightSet& set, const OpenedWeights& weights,
+                               const std::map<std::string, std::string>& told = {});
   Status OpenOptionRoots();
   Status CheckTag() const;
   Status CollectSideFiles();
@@ -94,6 +125,7 @@ class Opening {
   std::vector<std::shared_ptr<SourceFiles>> overlays_;  ///< In the order of the options.
   std::shared_ptr<SourceFiles> config_;                 ///< The file of `--config`, or nullptr.
   Repository repository_;
+  std::deque<PendingSet> pending_;       ///< In the order of the repository, those of overlays last.
   std::vector<SideFile> side_files_;     ///< Sorted by path, one entry a path.
   std::vector<std::string> step_names_;  ///< Folders of training steps; not part of `repository_`.
   bool is_step_ = false;                 ///< Steps do not nest.

@@ -155,7 +155,7 @@ Result<OpenedWeights> Opening::OpenSave(const WeightSet& set) {
 /// The save is not whole, and the weights lie beside it in files too.
 Status Opening::ServeBeside(const WeightSet& set, const Error& cause) {
   opened_.report.notes.push_back(cause.message + "; the weight files beside it are served");
-  for (const WeightSet& beside : set.beside) WEIGHTFS_CHECK(ServeWeights(beside));
+  for (const WeightSet& beside : set.beside) WEIGHTFS_CHECK(TakeWeights(beside));
   return {};
 }
 

@@ -101,13 +101,13 @@ Status CheckFamilyOption(const FamilyRegistry& registry, const OpenOptions& opti
 
 Result<SetFamily> FindSetFamily(const OpenedWeights& weights, MetadataFiles& files, const std::string& source,
                                 const std::string& shown, const FamilyRegistry& registry,
-                                const OpenOptions& options) {
+                                const OpenOptions& options, const std::map<std::string, std::string>& told) {
   if (options.family == kNoFamily) return ServeAsStored(weights, shown);
   const SetMetadata metadata(weights.first().values.get(), files, source);
   FamilyInput input;
   input.tensors = TensorsOf(weights);
   input.metadata = &metadata;
-  input.options = {options.vocab_size, options.trim_vocab, options.dtype, options.family_options};
+  input.options = {options.vocab_size, options.trim_vocab, options.dtype, options.family_options, told};
   input.limits = options.limits;
   Result<FamilyChoice> choice = Choose(registry, input, options);
   if (!choice) return std::unexpected(choice.error().Within(shown));
@@ -130,6 +130,9 @@ Result<SetFamily> FindSetFamily(const OpenedWeights& weights, MetadataFiles& fil
   family.config_json = std::move(result->config_json);
   family.generation_config_json = std::move(result->generation_config_json);
   family.notes = std::move(result->notes);
+  family.target = std::move(result->target);
+  family.folder = std::move(result->folder);
+  family.pipeline = std::move(result->pipeline);
   return family;
 }
 

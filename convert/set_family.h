@@ -2,6 +2,7 @@
 /// The family of one weight set: which it is, why, and what it makes of the tensors. Internal to `convert`.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,16 +31,21 @@ struct SetFamily {
   std::string config_json;             ///< Empty when none is derived.
   std::string generation_config_json;  ///< Likewise.
   std::vector<std::string> notes;
+  std::string target;  ///< The layout; empty without a family.
+  std::string folder;  ///< In which the model is served; empty: where it lies.
+  FamilyPipeline pipeline;
 };
 
 /// Chooses the family of `weights` and applies it. Without one the tensors stay what they are.
 /// \param files   settings beside the weights
 /// \param source  SOURCE as the user wrote it
 /// \param shown   the weight set for messages
+/// \param told    options that another model of the tree says of this one
 /// \error kUnsupported  files of ranks that no family joins
 /// \error as DetectFamily and ApplyFamily, each cause within `shown`
 Result<SetFamily> FindSetFamily(const OpenedWeights& weights, MetadataFiles& files, const std::string& source,
                                 const std::string& shown, const FamilyRegistry& registry,
-                                const OpenOptions& options);
+                                const OpenOptions& options,
+                                const std::map<std::string, std::string>& told = {});
 
 }  // namespace weightfs

@@ -30,7 +30,8 @@ struct WeightSet {
       shards;  ///< Relative paths, sorted, so in the order of their numbers; one for a single file.
   /// The shards are files of ranks: each holds parts of the tensors, not tensors of its own.
   bool are_ranks = false;
-  std::string number;  ///< Digits of a numbered save in its file name; usually empty.
+  std::string number;                    ///< Digits of a numbered save in its file name; usually empty.
+  std::shared_ptr<SourceFiles> overlay;  ///< The files are in this overlay; nullptr: in the source.
   /// The set is this save, and the shards are its files; else nullptr.
   std::shared_ptr<const DeepSpeedSave> deepspeed;
   std::vector<WeightSet> beside;  ///< Weight files beside a save, which are served when it is not whole.

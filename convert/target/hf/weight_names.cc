@@ -11,6 +11,10 @@ std::string WithVariant(std::string_view stem, std::string_view variant) {
 
 }  // namespace
 
+std::string_view StemOf(std::string_view target) {
+  return target == "diffusers" ? kDiffusersStem : kModelStem;
+}
+
 std::string WeightFileName(std::string_view stem, std::string_view variant) {
   return WithVariant(stem, variant) + ".safetensors";
 }

@@ -8,6 +8,12 @@
 
 namespace weightfs {
 
+/// What names of weight files begin with, for the loaders of each library.
+inline constexpr std::string_view kModelStem = "model", kDiffusersStem = "diffusion_pytorch_model";
+
+/// The stem for a target, "hf" or "diffusers".
+std::string_view StemOf(std::string_view target);
+
 /// "model.safetensors", or with a variant "model.fp16.safetensors".
 std::string WeightFileName(std::string_view stem, std::string_view variant);
 
