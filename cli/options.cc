@@ -131,7 +131,7 @@ constexpr std::array kOptions = {
                [](const std::string& value, Settings& settings) {
                  return Store(value, "a file", settings.open.config_path);
                }},
-    OptionSpec{"overlay", "DIR", "serve the files of DIR over those of SOURCE, weights excepted; repeatable",
+    OptionSpec{"overlay", "DIR", "serve the files of DIR over those of SOURCE, and the parts that a pipeline lacks; repeatable",
                kOpening, true,
                [](const std::string& value, Settings& settings) {
                  return Append(value, "a folder", settings.open.overlays);

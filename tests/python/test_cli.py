@@ -482,7 +482,7 @@ def test_families(weightfs):
     assert len({family["name"] for family in families}) == len(families)
     for family in families:
         assert f"{family['name']}\n" in text
-        assert family["title"] and family["source"] and family["target"] == "hf" and not family["user"]
+        assert family["title"] and family["source"] and family["target"] in ("hf", "diffusers") and not family["user"]
         one = weightfs.json("families", family["name"], "--json")["families"]
         assert one == [family]
         assert family["name"] in weightfs("families", family["name"]).stdout

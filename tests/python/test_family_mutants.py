@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import cogvideox_writer
 import families_gpt  # noqa: F401 - registers its cases
 import families_llama  # noqa: F401
 import oracle
@@ -23,6 +24,9 @@ pytestmark = pytest.mark.slow
 
 TABLES = Path(__file__).resolve().parents[2] / "convert" / "family" / "tables"
 
+# Cases of the language models, and of the parts of pipelines.
+ALL = CASES | cogvideox_writer.PARTS
+
 # Small checkpoints first: most mutants fall at the first.
 CHECKPOINTS = {
     "nanogpt": ["nanogpt_first_era", "nanogpt_without_biases", "nanogpt", "nanogpt_square", "nanogpt_trimmed_head"],
@@ -32,10 +36,13 @@ CHECKPOINTS = {
     "mistral": ["mistral", "mistral_experts", "mistral_ranks"],
     **{family: [name for name, reference in REFERENCES.items() if reference.family == family]
        for family in ("litgpt", "litgpt-gemma", "litgpt-neox", "litgpt-falcon", "litgpt-phi", "torchtune", "whisper")},
+    **{family: [name for name, case in cogvideox_writer.PARTS.items() if case.family == family]
+       for family in ("cogvideox", "cogvideox-native", "cogvideox-vae")},
 }
 
 # Families of one table, and the configuration that their writers expect.
-CONFIGURED = ["nanogpt", "build-nanogpt", "nanochat", "llama", "llama2c", "mistral"]
+CONFIGURED = ["nanogpt", "build-nanogpt", "nanochat", "llama", "llama2c", "mistral", "cogvideox", "cogvideox-native",
+              "cogvideox-vae"]
 
 
 @dataclass
@@ -62,9 +69,9 @@ def forced(options: tuple[str, ...], family: str) -> tuple[str, ...]:
 def prepare(family: str, folder: Path, references: Path, weightfs) -> list[Checkpoint]:
     checkpoints = []
     for name in CHECKPOINTS[family]:
-        if name in CASES:
+        if name in ALL:
             (folder / name).mkdir()
-            written = CASES[name].write(folder / name)
+            written = ALL[name].write(folder / name)
             checkpoints.append(Checkpoint(name, written.source, forced(written.options, family),
                                           digests_of(written.tensors)))
             continue
@@ -129,11 +136,11 @@ def test_every_slip_is_seen(family, tmp_path, references, weightfs):
 
 @pytest.mark.parametrize("family", CONFIGURED)
 def test_exchanged_values_of_the_configuration_are_seen(family, tmp_path, weightfs):
-    names = [name for name, case in CASES.items() if case.family == family]
+    names = [name for name, case in ALL.items() if case.family == family]
     written = []
     for name in names:
         (tmp_path / name).mkdir()
-        written.append(CASES[name].write(tmp_path / name))
+        written.append(ALL[name].write(tmp_path / name))
     unseen = []
     for number, (mutant, rules) in enumerate(rules_of(family, config_mutants)):
         path = tmp_path / f"mutant-{number}.json"
@@ -144,7 +151,8 @@ def test_exchanged_values_of_the_configuration_are_seen(family, tmp_path, weight
                             status=None)
             if done.returncode != 0:
                 break
-            config = json.loads((out / "config.json").read_text())
+            (path,) = out.rglob("config.json")
+            config = json.loads(path.read_text())
             if any(config.get(key, ABSENT) != value for key, value in checkpoint.config.items()):
                 break
         else:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import cogvideox_writer
 import families_gpt  # noqa: F401 - registers its cases
 import families_llama  # noqa: F401
 from family_cases import CASES
@@ -50,6 +51,20 @@ def test_round_trip(name, source, tmp_path, weightfs):
     for part, rank in zip(parts, ranks, strict=True):
         assert sorted(part) == sorted(rank)
         assert [key for key, tensor in rank.items() if not torch.equal(part[key], tensor)] == []
+
+
+PARTS = [name for name, case in cogvideox_writer.PARTS.items() if case.family == "cogvideox" and name != "sat_flat"]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_round_trip_of_a_part(name, source, tmp_path, weightfs):
+    written = cogvideox_writer.PARTS[name].write(source)
+    weightfs("export", written.source, tmp_path / "served", *written.options)
+    run_backwards(ROOT / "convert" / "family" / "tables" / "cogvideox.json", tmp_path / "served" / "transformer",
+                  tmp_path / "native")
+    (part,) = native_parts(tmp_path / "native")
+    assert sorted(part) == sorted(written.native)
+    assert [key for key, tensor in written.native.items() if not torch.equal(part[key], tensor)] == []
 
 
 # A head that is missing where it is tied, and names and orders of older versions, do not come back as they were.
