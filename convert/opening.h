@@ -80,6 +80,7 @@ class Opening {
   Status ServeWeightSet(PendingSet& pending);
   SourceFiles& FilesOf(const WeightSet& set) const;
   Status PlaceSets();
+  Status ForceFamily();
   void PlaceNewSets(size_t begin);
   void MoveSet(PendingSet& pending, const std::string& folder);
   void MoveSideFiles(const std::string& from, const std::string& to);
@@ -101,7 +102,7 @@ class Opening {
   Status FindParent();
   Status CollectParentFiles();
   Result<SetFamily> FindFamily(const WeightSet& set, const OpenedWeights& weights,
-                               const std::map<std::string, std::string>& told = {});
+                               const SetSurroundings& surroundings);
   Status OpenOptionRoots();
   Status CheckTag() const;
   Status CollectSideFiles();

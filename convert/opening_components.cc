@@ -18,7 +18,7 @@ std::string_view LastComponent(std::string_view path) { return path.substr(path.
 
 std::string_view ParentOf(std::string_view path) {
   const size_t slash = path.rfind('/');
-  return slash == path.npos ? std::string_view() : path.substr(0, slash);
+  return slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
 }
 
 bool IsBelow(std::string_view path, std::string_view folder) {
@@ -54,6 +54,7 @@ bool DescribesWeights(std::string_view path) {
 }  // namespace
 
 Status Opening::PlaceSets() {
+  WEIGHTFS_CHECK(ForceFamily());
   PlaceNewSets(0);
   const size_t count = pending_.size();
   WEIGHTFS_CHECK(TakeOverlayParts());
@@ -64,6 +65,18 @@ Status Opening::PlaceSets() {
   NameStems();
   for (const PendingSet& pending : pending_)
     if (LeadsPipeline(pending)) AddPipelineFiles(pending);
+  return {};
+}
+
+/// `--family NAME` that fits none of several models is meant for all of them, and they say why it does not
+/// fit.
+Status Opening::ForceFamily() {
+  if (options_.family == kAutoFamily || options_.family == kNoFamily || pending_.size() < 2) return {};
+  const auto has_it = [&](const PendingSet& pending) { return pending.family.name == options_.family; };
+  if (std::ranges::any_of(pending_, has_it)) return {};
+  for (PendingSet& pending : pending_) {
+    WEIGHTFS_TRY(pending.family, FindFamily(pending.set, pending.weights, {}));
+  }
   return {};
 }
 
@@ -84,9 +97,9 @@ void Opening::PlaceNewSets(size_t begin) {
     std::vector<std::string> names;
     for (const PendingSet* pending : claimants) names.push_back(pending->view.folder + "/");
     opened_.report.notes.push_back(fmt::format(
-        "{}: served under the name that it has, as several models would be {}/; mount one of them to have "
-        "it there",
-        fmt::join(names, ", "), folder));
+        "{}: served under the name that it has, as several models would be {}/; mount one of them to have it "
+        "there, with --overlay {} for what lies beside it",
+        fmt::join(names, ", "), folder, opened_.report.source));
   }
 }
 
@@ -224,7 +237,7 @@ Status Opening::TellParts() {
         told = options;
       }
     if (told.empty() || !is_agreed || part.family.name == kNoFamily) continue;
-    WEIGHTFS_TRY(part.family, FindFamily(part.set, part.weights, told));
+    WEIGHTFS_TRY(part.family, FindFamily(part.set, part.weights, {told, true}));
   }
   return {};
 }

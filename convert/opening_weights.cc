@@ -70,7 +70,7 @@ Result<OpenedWeights> Opening::OpenWeights(const WeightSet& set, FilePtr& single
 /// The settings beside `set`: of its folder, and of that folder in each overlay. A bare file has none of its
 /// own.
 Result<SetFamily> Opening::FindFamily(const WeightSet& set, const OpenedWeights& weights,
-                                      const std::map<std::string, std::string>& told) {
+                                      const SetSurroundings& surroundings) {
   const std::string& path = set.shards.front().empty() ? source_->name() : set.shards.front();
   std::string number = set.number;
   if (number.empty()) number = NativeNumber(families_->WeightPatterns(), path.substr(path.rfind('/') + 1));
@@ -82,7 +82,7 @@ Result<SetFamily> Opening::FindFamily(const WeightSet& set, const OpenedWeights&
   const std::string& root = FilesOf(set).name();
   const std::string shown = set.folder.empty() ? root : JoinPath(root, set.folder);
   Result<SetFamily> family =
-      FindSetFamily(weights, files, opened_.report.source, shown, *families_, options_, told);
+      FindSetFamily(weights, files, opened_.report.source, shown, *families_, options_, surroundings);
   opened_.report.metadata_bytes += files.metadata_bytes();
   return family;
 }
@@ -95,12 +95,16 @@ Status Opening::TakeWeightSet(const WeightSet& set) {
   WEIGHTFS_TRY(OpenedWeights weights, OpenWeights(set, single));
   std::vector<DroppedTensor> unsupported;
   WEIGHTFS_CHECK(CheckUnsupported(weights, filter_, unsupported));
-  WEIGHTFS_TRY(SetFamily family, FindFamily(set, weights));
+  const bool is_one_of_several = repository_.weights.size() > 1 || set.overlay != nullptr;
+  WEIGHTFS_TRY(SetFamily family, FindFamily(set, weights, {.is_one_of_several = is_one_of_several}));
   int64_t mtime_nanoseconds = 0;
   for (size_t i = opened_before; i < files.opened().size(); ++i)
     mtime_nanoseconds = std::max(mtime_nanoseconds, files.opened()[i]->identity().mtime_nanoseconds);
   newest_mtime_ = std::max(newest_mtime_, mtime_nanoseconds);
-  pending_.push_back({set, set, std::move(weights), std::move(family), std::move(single),
+  WeightSet view = set;
+  if (set.overlay != nullptr)
+    for (std::string& shard : view.shards) shard = JoinPath(files.name(), shard);
+  pending_.push_back({set, std::move(view), std::move(weights), std::move(family), std::move(single),
                       std::move(unsupported), mtime_nanoseconds});
   return {};
 }

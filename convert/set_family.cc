@@ -88,6 +88,15 @@ Result<FamilyChoice> Choose(const FamilyRegistry& registry, const FamilyInput& i
   return FamilyChoice{registry.Find(options.family), {fmt::format("--family {}", options.family)}};
 }
 
+/// What is left of `options` for a model that `--family NAME` is not about.
+OpenOptions WithoutFamily(OpenOptions options) {
+  options.family = kAutoFamily;
+  options.family_options.clear();
+  options.vocab_size.reset();
+  options.trim_vocab = false;
+  return options;
+}
+
 }  // namespace
 
 Status CheckFamilyOption(const FamilyRegistry& registry, const OpenOptions& options) {
@@ -101,14 +110,19 @@ Status CheckFamilyOption(const FamilyRegistry& registry, const OpenOptions& opti
 
 Result<SetFamily> FindSetFamily(const OpenedWeights& weights, MetadataFiles& files, const std::string& source,
                                 const std::string& shown, const FamilyRegistry& registry,
-                                const OpenOptions& options, const std::map<std::string, std::string>& told) {
+                                const OpenOptions& options, const SetSurroundings& surroundings) {
   if (options.family == kNoFamily) return ServeAsStored(weights, shown);
   const SetMetadata metadata(weights.first().values.get(), files, source);
   FamilyInput input;
   input.tensors = TensorsOf(weights);
   input.metadata = &metadata;
-  input.options = {options.vocab_size, options.trim_vocab, options.dtype, options.family_options, told};
+  input.options = {options.vocab_size, options.trim_vocab, options.dtype, options.family_options,
+                   surroundings.told};
   input.limits = options.limits;
+  if (surroundings.is_one_of_several && options.family != kAutoFamily &&
+      !FitsFamily(*registry.Find(options.family), input))
+    return FindSetFamily(weights, files, source, shown, registry, WithoutFamily(options),
+                         {surroundings.told, false});
   Result<FamilyChoice> choice = Choose(registry, input, options);
   if (!choice) return std::unexpected(choice.error().Within(shown));
   if (choice->table == nullptr) {

@@ -36,16 +36,22 @@ struct SetFamily {
   FamilyPipeline pipeline;
 };
 
+/// What is known of a weight set beside its own weights and settings.
+struct SetSurroundings {
+  /// Options that another model of the tree says of this one.
+  std::map<std::string, std::string> told;
+  /// The tree has other models: `--family NAME` is for those that NAME fits.
+  bool is_one_of_several = false;
+};
+
 /// Chooses the family of `weights` and applies it. Without one the tensors stay what they are.
 /// \param files   settings beside the weights
 /// \param source  SOURCE as the user wrote it
 /// \param shown   the weight set for messages
-/// \param told    options that another model of the tree says of this one
 /// \error kUnsupported  files of ranks that no family joins
 /// \error as DetectFamily and ApplyFamily, each cause within `shown`
 Result<SetFamily> FindSetFamily(const OpenedWeights& weights, MetadataFiles& files, const std::string& source,
                                 const std::string& shown, const FamilyRegistry& registry,
-                                const OpenOptions& options,
-                                const std::map<std::string, std::string>& told = {});
+                                const OpenOptions& options, const SetSurroundings& surroundings = {});
 
 }  // namespace weightfs

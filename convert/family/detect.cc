@@ -47,6 +47,12 @@ std::unexpected<Error> Ambiguous(const std::vector<FamilyChoice>& fitting) {
 
 }  // namespace
 
+bool FitsFamily(const FamilyTable& table, const FamilyInput& input) {
+  family::SourceIndexes indexes(input.tensors);
+  std::vector<std::string> evidence;
+  return Fits(table, input, indexes, evidence);
+}
+
 Result<FamilyChoice> DetectFamily(const FamilyRegistry& registry, const FamilyInput& input) {
   family::SourceIndexes indexes(input.tensors);
   std::vector<FamilyChoice> fitting;

@@ -139,6 +139,9 @@ struct FamilyChoice {
 /// \error kAmbiguous  two fit: lists them, what each saw, and `--family`
 Result<FamilyChoice> DetectFamily(const FamilyRegistry& registry, const FamilyInput& input);
 
+/// Whether all conditions of `table` hold.
+bool FitsFamily(const FamilyTable& table, const FamilyInput& input);
+
 /// Applies `table`. No tensor byte is read but those of small replicas that must be equal, and of tensors
 /// that the table asks to compare.
 /// \error kCorrupt          a check of the table fails, a shape contradicts it (names tensor, expression and

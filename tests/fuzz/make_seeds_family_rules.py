@@ -48,6 +48,12 @@ def main():
             "f": "m.list[1] ?? get(d, 1)", "g": "matches(source_name(), '.*instruct.*') || file('params.json')",
             "h": "dim('h.0.up', -1) + ndim('mask') + parts('h.0.norm')", "i": "wrapper() ?? served_dtype('mask')",
             "j": "ln(2.0) + float(1)"}, check=["a > 0", "b == 'a'", "c", "e == 16", "f == 2.5", "g", "h == 10", "j > 1"]),
+        "pipeline": table(
+            {"keep": ".*"}, target="diffusers", folder="part", options={"a": {"default": 1, "assumed": "nobody says"}},
+            notes=[{"when": "dim('wte.weight', 1) == 4", "say": "{m.n} wide"}],
+            pipeline={"needs": ["vae", "words"], "folders": {"words": "old", "vae": "old"}, "options": {"vae": {"k": "m.n", "l": "null"}},
+                      "files": {"index.json": {"n": "=m.n"}, "a/b.json": {"x": ["y", {"when": "true", "value": 1}]}}},
+            config={"n": "=m.n"}),
         "trims": table({"to": "w", "from": "wte.weight", "do": "V D", "at": {"V": ["5", "0", "1"]}, "with": {"V": 8, "D": 4},
                         "trims": "rows"}, {"keep": ".*"}),
         "steps": table({"to": "w", "from": "wte.weight", "do": [{"do": "(a b) D -> b a D", "at": {"a": "1:3"}}, "b c D -> (c b) 1 D"],

@@ -3,6 +3,7 @@ diffusers itself would save, loaded by diffusers; and what is refused."""
 
 import functools
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -182,6 +183,84 @@ def test_folders_of_the_newer_release(source, mount, weightfs):
         assert {path.name for path in mounted.iterdir()} == {"transformer_i2v", "transformer_t2v", "vae"}
         assert config_of(mounted / "transformer_t2v")["in_channels"] == 16
         assert config_of(mounted / "vae")["invert_scale_latents"]
+    # One of them, and what lies beside it.
+    write_text_encoder(source / "t5-v1_1-xxl")
+    write_tokenizer(source / "t5-v1_1-xxl")
+    with mount(source / "transformer_i2v", "--overlay", source) as mounted:
+        assert config_of(mounted / "vae")["invert_scale_latents"]
+        pipeline = diffusers.CogVideoXImageToVideoPipeline.from_pretrained(mounted, dtype=torch.bfloat16)
+        assert pipeline.transformer.config.ofs_embed_dim == 512
+        del pipeline
+
+
+def test_options_of_one_model_of_a_release(source, mount):
+    """What a user says of a family is for the models that it fits."""
+    writer.write_release(source, "1.5_i2v")
+    with mount(source, "--family", "cogvideox:sample_height=96:sample_width=170") as mounted:
+        config = config_of(mounted / "transformer")
+        assert (config["sample_height"], config["sample_width"], config["sample_frames"]) == (96, 170, 81)
+        assert config_of(mounted / "vae")["invert_scale_latents"]
+    with mount(source, "--family", "cogvideox-vae:model=2b") as mounted:
+        assert config_of(mounted / "vae")["scaling_factor"] == 1.15258426
+        assert config_of(mounted / "transformer")["ofs_embed_dim"] == 512
+
+
+# Tensors, parameters and bytes of the published files.
+RELEASED = {
+    "2b": (736, 1693783872, "float16", {"num_layers": 30, "num_attention_heads": 30}),
+    "5b": (1024, 5570283072, "bfloat16", {"num_layers": 42, "num_attention_heads": 48}),
+    "5b_i2v": (1025, 5625087552, "bfloat16", {"num_layers": 42, "num_attention_heads": 48}),
+    "1.5": (1024, 5570676352, "bfloat16", {"num_layers": 42, "num_attention_heads": 48}),
+    "1.5_i2v": (1028, 5571594880, "bfloat16", {"num_layers": 42, "num_attention_heads": 48}),
+}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_models_of_their_real_size(name, source, mount):
+    """Shapes alone: a file with the header of a safetensors file and a hole for the rest."""
+    count, parameters, dtype, sizes = RELEASED[name]
+    with torch.device("meta"):
+        model = CogVideoXTransformer3DModel(**VARIANTS[name].arguments | sizes)
+    state = writer.sat_state({key: tensor.to(getattr(torch, dtype)) for key, tensor in model.state_dict().items()})
+    write_hole(source / "transformer.safetensors", {writer.PREFIX + key: tensor for key, tensor in state.items()})
+    with mount(source / "transformer.safetensors") as mounted:
+        assert config_of(mounted / "transformer") == writer.config_of(model)
+        header = read_header(mounted / "transformer" / WEIGHTS)
+        size = (mounted / "transformer" / WEIGHTS).stat().st_size
+    assert {key: tuple(entry["shape"]) for key, entry in header.items()} == {
+        key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    assert len(header) == count
+    assert max(entry["data_offsets"][1] for entry in header.values()) == 2 * parameters < size
+
+
+def test_the_vae_of_its_real_size(source, mount):
+    with torch.device("meta"):
+        model = AutoencoderKLCogVideoX(latent_channels=16)  # all else is the default of the class
+    state = {key: tensor.bfloat16() for key, tensor in model.state_dict().items()}
+    write_hole(source / "vae.safetensors", writer.vae_state(state))
+    with mount(source / "vae.safetensors") as mounted:
+        assert config_of(mounted / "vae") == writer.config_of(model)
+        header = read_header(mounted / "vae" / WEIGHTS)
+    assert {key: tuple(entry["shape"]) for key, entry in header.items()} == {
+        key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
+def write_hole(path: Path, state: dict[str, torch.Tensor]) -> None:
+    header, end = {}, 0
+    for name, tensor in state.items():
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": {torch.float16: "F16", torch.bfloat16: "BF16"}[tensor.dtype],
+                        "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    os.truncate(path, 8 + len(text) + end)
+
+
+def read_header(path: Path) -> dict:
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    del header["__metadata__"]
+    return header
 
 
 def test_tags(source, mount, mountpoint, weightfs):

@@ -90,6 +90,14 @@ def main():
     case("config-name.json", table(config={"a": "=L"}), "config.a: `L` uses L")
     case("option-default.json", table(options={"a": {"default": "x", "values": ["y"]}}), "is not among them")
     case("weights-path.json", table(weights=["../a.pt"]), "weights[0]: the name ../a.pt")
+    case("folder-path.json", table(folder="../a"), "folder: ../a; expected the name of a folder")
+    case("folder-dots.json", table(folder=".."), "folder: ..; expected the name of a folder")
+    case("note-name.json", table(notes=[{"when": "true", "say": "{L}"}]), "notes[0].say: `{L}` uses L")
+    case("pipeline-needs.json", table(pipeline={"files": {}}), "pipeline: no key needs")
+    case("pipeline-needs-path.json", table(pipeline={"needs": ["a/b"]}), "pipeline.needs[0]: a/b; expected the name")
+    case("pipeline-option.json", table(pipeline={"needs": ["a"], "options": {"b": {}}}), "b is not among needs")
+    case("pipeline-file-path.json", table(pipeline={"needs": ["a"], "files": {"a/../../b": {}}}), "file below the folder")
+    case("pipeline-file-root.json", table(pipeline={"needs": ["a"], "files": {"/etc/b": {}}}), "file below the folder")
     (HERE / "expected.json").write_text(json.dumps(EXPECTED, indent=1) + "\n")
 
 

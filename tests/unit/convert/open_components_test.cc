@@ -126,6 +126,23 @@ TEST_F(OpenComponentsTest, TheMainModelTellsOfItsParts) {
   EXPECT_THAT(OpenAt(dir_ / "lens").report.notes, IsEmpty());
 }
 
+TEST_F(OpenComponentsTest, AFamilyThatIsNamedIsForTheModelsThatItFits) {
+  Write(dir_, "film/model.safetensors", Weights("film.w", 2));
+  Write(dir_, "lens/model.safetensors", Weights("lens.w", 3));
+  AddWords(dir_, "words");
+  options_.family = "lens";
+  options_.family_options = {{"kind", "long"}};
+  const OpenedSource opened = OpenDir();
+  EXPECT_THAT(Read(opened, "lens/config.json"), HasSubstr("\"kind\": \"long\""));
+  EXPECT_THAT(Read(opened, "film/config.json"), HasSubstr("\"Film\""));
+  EXPECT_TRUE(Has(opened, "words/model.safetensors"));
+  // One that fits none of them is meant for all.
+  fs::remove_all(dir_ / "lens");
+  const Result<OpenedSource> refused = Open(dir_.path().string(), options_);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("needs lens.w"));
+}
+
 TEST_F(OpenComponentsTest, AnOverlayCompletesThePipeline) {
   Write(dir_, "model.safetensors", Weights("film.w", 2));
   OpenedSource opened = OpenDir();
