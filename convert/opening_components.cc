@@ -184,11 +184,15 @@ Status Opening::TakeOverlayParts() {
       wanted.insert(PartBeside(pending, other));
   }
   if (wanted.empty()) return {};
-  const ScanOptions scan = {.mode = ScanMode::kPartial, .weight_patterns = families_->WeightPatterns()};
+  const ScanOptions scan = {
+      .mode = ScanMode::kPartial, .may_lack_weights = true, .weight_patterns = families_->WeightPatterns()};
   for (size_t i = overlays_.size(); i-- > 0;) {
     const Result<Repository> found = ScanRepository(*overlays_[i], options_.limits, scan);
-    if (!found && found.error().code == ErrorCode::kIo) return std::unexpected(found.error());
-    if (!found) continue;
+    if (!found)
+      return std::unexpected(found.error().Within(fmt::format("--overlay {}", options_.overlays[i])));
+    for (const UnservedModel& model : found->unserved)
+      if (wanted.contains(model.folder) && !HasSet(model.folder) && !options_.partial)
+        return std::unexpected(model.error);
     std::vector<WeightSet> taken;
     for (const WeightSet& set : found->weights)
       if (wanted.contains(set.folder) && !HasSet(set.folder)) taken.push_back(set);

@@ -601,6 +601,29 @@ def test_saves_of_sat_through_deepspeed(stage, deepspeed, releases, mount):
 
 
 @pytest.mark.slow
+def test_the_lora_beside_a_save(deepspeed, source, mount, weightfs):
+    """The LoRA trainers of diffusers write it beside the engine's save, which holds the frozen model too."""
+    shutil.copytree(deepspeed / "zero-2", source, dirs_exist_ok=True)
+    lora = {"transformer.transformer_blocks.0.attn1.to_q.lora_A.weight": torch.ones(4, 128)}
+    save_file(lora, source / "pytorch_lora_weights.safetensors")
+    assert "--weights master" in " ".join(weightfs("inspect", source).stdout.split())
+    with mount(source) as mounted:
+        assert load_file(mounted / "pytorch_lora_weights.safetensors").keys() == lora.keys()
+        assert not (mounted / "transformer").exists()
+    with mount(source, "--weights", "master") as mounted:
+        assert (mounted / "transformer" / WEIGHTS).exists()
+
+
+def test_a_part_of_an_overlay_that_is_damaged(source, releases, base, tmp_path, mountpoint, weightfs):
+    overlay = Path(shutil.copytree(base, tmp_path / "overlay"))
+    (overlay / "text_encoder" / "model.safetensors").unlink()
+    (overlay / "text_encoder" / "model.safetensors.index.json").write_text(json.dumps(
+        {"metadata": {}, "weight_map": {"shared.weight": "model-00001-of-00002.safetensors"}}))
+    message = weightfs("mount", releases(SMALL)[0], mountpoint, "--overlay", overlay, status=3).stderr
+    assert "model-00001-of-00002.safetensors" in message, message
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [2, 3])
 @pytest.mark.parametrize("given", ["nothing", "config", "beside", "overlay", "pipeline"])
 def test_fine_tunes_of_diffusers(stage, given, deepspeed, releases, base, mount, tmp_path):

@@ -56,7 +56,8 @@ class TreeScan {
       pending_.pop_back();
       WEIGHTFS_CHECK(ScanOne(folder));
     }
-    if (repository_.weights.empty() && !TakeSingleFile()) return FailWithoutWeights();
+    if (repository_.weights.empty() && !options_.may_lack_weights && !TakeSingleFile())
+      return FailWithoutWeights();
     HideBadLinks();
     CollectFolders();
     return std::move(repository_);

@@ -79,6 +79,8 @@ enum class ScanMode : uint8_t {
 /// How a tree is read.
 struct ScanOptions {
   ScanMode mode = ScanMode::kStrict;
+  bool may_lack_weights =
+      false;  ///< A tree without any is no error; no file under another name is taken for them.
   /// File names under which weights lie where no Hugging Face name is (native_weights.h).
   std::vector<std::string> weight_patterns;
   std::string tag;      ///< `--tag`: which of several numbered saves.
