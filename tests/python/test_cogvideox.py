@@ -569,6 +569,16 @@ def test_groups_that_no_vae_tells(source, mount, weightfs):
         assert_same_state(load(AutoencoderKLCogVideoX, mounted / "vae"), small.state_dict())
 
 
+def test_what_zero_to_fp32_wrote_beside_a_configuration(source, releases, mount):
+    """pytorch_model.bin is no name that diffusers looks for."""
+    _, expected = releases(SMALL)
+    torch.save(writer.served_state(SMALL), source / "pytorch_model.bin")
+    shutil.copy(expected / "transformer" / "config.json", source)
+    with mount(source) as mounted:
+        assert files_below(mounted) == ["config.json", WEIGHTS]
+        assert_same_state(load(CogVideoXTransformer3DModel, mounted, dtype=torch.bfloat16), writer.served_state(SMALL))
+
+
 # Written by DeepSpeed ---------------------------------------------------------------------------------------------------
 
 
@@ -582,8 +592,9 @@ def deepspeed(tmp_path_factory) -> Path:
         save_file({key: tensor.contiguous() for key, tensor in state.items()}, folder / f"{name}.safetensors")
     jobs = [{"state": str(folder / "sat.safetensors"), "save": str(folder / f"sat-{stage}"), "tag": "1000", "stage": stage,
              "world": 1, "by": "sat"} for stage in (0, 2)]
-    jobs += [{"state": str(folder / "diffusers.safetensors"), "save": str(folder / f"zero-{stage}"), "tag": "pytorch_model",
-              "stage": stage, "world": 2, "by": "engine"} for stage in (2, 3)]
+    jobs += [{"state": str(folder / f"{names}.safetensors"), "save": str(folder / f"{save}-{stage}"), "tag": tag,
+              "stage": stage, "world": 2, "by": "engine"} for stage in (2, 3)
+             for names, save, tag in (("diffusers", "zero", "pytorch_model"), ("sat", "whole", "1000"))]
     (folder / "jobs.json").write_text(json.dumps(jobs))
     done = subprocess.run([deepspeed_saves.interpreter(), Path(__file__).with_name("deepspeed_named.py"),
                            folder / "jobs.json"], capture_output=True, text=True, timeout=300)
@@ -598,6 +609,21 @@ def test_saves_of_sat_through_deepspeed(stage, deepspeed, releases, mount):
     with mount(deepspeed / f"sat-{stage}") as mounted:
         assert (mounted / "transformer" / WEIGHTS).read_bytes() == (
             releases(SMALL)[1] / "transformer" / WEIGHTS).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [2, 3])
+def test_whole_saves_under_the_names_of_sat(stage, deepspeed, releases, mount):
+    """With the optimizer's files, the masters are served, cut and joined from the partitions of all ranks."""
+    expected = (releases(SMALL)[1] / "transformer" / WEIGHTS).read_bytes()
+    with mount(deepspeed / f"whole-{stage}") as mounted:
+        state = {name: tensor.float() for name, tensor in writer.served_state(SMALL).items()}
+        assert_same_state(load(CogVideoXTransformer3DModel, mounted / "transformer"), state)
+    with mount(deepspeed / f"whole-{stage}", "--dtype", "bf16") as mounted:
+        assert (mounted / "transformer" / WEIGHTS).read_bytes() == expected
+    if stage == 2:
+        with mount(deepspeed / f"whole-{stage}", "--weights", "module") as mounted:
+            assert (mounted / "transformer" / WEIGHTS).read_bytes() == expected
 
 
 @pytest.mark.slow
