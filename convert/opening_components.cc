@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -198,6 +200,7 @@ Status Opening::TakeOverlayParts() {
       if (wanted.contains(set.folder) && !HasSet(set.folder)) taken.push_back(set);
     for (WeightSet& set : taken) {
       set.overlay = overlays_[i];
+      for (WeightSet& beside : set.beside) beside.overlay = overlays_[i];
       WEIGHTFS_CHECK(TakeWeights(set));
     }
   }
@@ -230,18 +233,19 @@ void Opening::RenameParts(const PendingSet& pending) {
 }
 
 /// A model that a pipeline is made around knows things of its other parts that their own weights do not show.
+/// What several of them say differently is not told.
 Status Opening::TellParts() {
+  std::map<std::string, std::optional<std::map<std::string, std::string>>> told;
+  for (const PendingSet& pending : pending_)
+    for (const auto& [name, options] : pending.family.pipeline.options) {
+      const auto [known, is_new] = told.try_emplace(PartBeside(pending, name), options);
+      if (!is_new && known->second != options) known->second.reset();
+    }
+  if (told.empty()) return {};
   for (PendingSet& part : pending_) {
-    std::map<std::string, std::string> told;
-    bool is_agreed = true;
-    for (const PendingSet& pending : pending_)
-      for (const auto& [name, options] : pending.family.pipeline.options) {
-        if (PartBeside(pending, name) != part.view.folder) continue;
-        is_agreed &= told.empty() || told == options;
-        told = options;
-      }
-    if (told.empty() || !is_agreed || part.family.name == kNoFamily) continue;
-    WEIGHTFS_TRY(part.family, FindFamily(part.set, part.weights, {told, true}));
+    const auto options = told.find(part.view.folder);
+    if (options == told.end() || !options->second || part.family.name == kNoFamily) continue;
+    WEIGHTFS_TRY(part.family, FindFamily(part.set, part.weights, {*options->second, true}));
   }
   return {};
 }
