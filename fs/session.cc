@@ -181,15 +181,20 @@ Status Serve(OpenedSource source, const MountOptions& options, const std::string
     });
   });
   Status served;
+  std::atomic<bool> is_asked_to_end = false;  // By a signal: no failure, however early.
   {
-    SignalWatcher watcher([&] { session.Exit(); }, [&] { (void)UnmountPath(mountpoint, /*lazily=*/true); });
+    const auto end = [&] {
+      is_asked_to_end.store(true);
+      session.Exit();
+    };
+    SignalWatcher watcher(end, [&] { (void)UnmountPath(mountpoint, /*lazily=*/true); });
     served = session.Loop(server->threads());
     server->reads().AnswerQueued(EIO);
     session.Unmount();
     announcer.join();
     server->Stop();
   }
-  if (served && !is_ready.load())
+  if (served && !is_ready.load() && !is_asked_to_end.load())
     return Fail(ErrorCode::kIo, mountpoint + ": the mount ended before it answered");
   return served;
 }
