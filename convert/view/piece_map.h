@@ -70,6 +70,11 @@ class PieceMap {
   static Result<PieceMap> Concat(std::vector<PieceMap> maps, std::span<const uint64_t> axis_extents,
                                  uint64_t inner, uint64_t pieces_max);
 
+  struct Placed;
+  /// Joins maps of boxes that cover an output of shape `shape` just once.
+  static Result<PieceMap> Assemble(std::vector<Placed> parts, std::span<const uint64_t> shape,
+                                   uint64_t pieces_max);
+
   void Normalize();
 
   /// The one piece as a layout of its storage, when there is just one and its strides are not negative.
@@ -94,6 +99,13 @@ class PieceMap {
   std::vector<uint64_t> extents_;  ///< Outermost first.
   std::vector<Piece> pieces_;
   uint32_t unit_bytes_ = 1;
+};
+
+/// A map and the box of the output that it defines.
+struct PieceMap::Placed {
+  PieceMap map;
+  std::span<const uint64_t> offsets;
+  std::span<const uint64_t> sizes;
 };
 
 /// Whether every unit of `a` is the same unit of the same storage in `b`. Exact, unless lining the two up
