@@ -90,8 +90,15 @@ Result<uint8_t> ByteReader::Opcode() {
     frame_end_.reset();
     SetFence();
   }
-  WEIGHTFS_TRY(const std::string_view byte, Take(1));
-  return static_cast<uint8_t>(byte[0]);
+  if (position_ == fence_ || window_.empty()) [[unlikely]] {
+    WEIGHTFS_TRY(const std::string_view byte, Take(1));
+    return static_cast<uint8_t>(byte[0]);
+  }
+  budget_.Earn(1);
+  const auto opcode = static_cast<uint8_t>(window_[0]);
+  window_.remove_prefix(1);
+  ++position_;
+  return opcode;
 }
 
 Result<std::string_view> ByteReader::TakeLine() {

@@ -42,8 +42,10 @@ Status Machine::CheckGraph(NodeIndex root) {
   if (!arena_.budget().Charge(set_bytes)) return diagnostics_.OutOfMemory();
   NodeSet visited(arena_.end_index());
   std::vector<PathStep> path;  // From the root to the node at hand: never longer than the limit.
+  const auto is_new = [&](NodeIndex node) {
+    return node != kNoNode && IsContainer(arena_.KindOf(node)) && visited.Add(node);
+  };
   const auto enter = [&](NodeIndex node) -> Status {
-    if (!IsContainer(arena_.KindOf(node)) || !visited.Add(node)) return {};
     if (path.size() >= limits_.nesting_depth_max) {
       diagnostics_.opcode_offset_bytes = At(node).offset_bytes();
       return diagnostics_.Limit(
@@ -53,15 +55,21 @@ Status Machine::CheckGraph(NodeIndex root) {
     path.push_back({node, 0});
     return {};
   };
-  WEIGHTFS_CHECK(enter(root));
+  if (is_new(root)) WEIGHTFS_CHECK(enter(root));
   while (!path.empty()) {
     PathStep& step = path.back();
-    if (step.next_child == arena_.ChildCount(step.node)) {
-      path.pop_back();
-      continue;
+    const uint32_t count = arena_.ChildCount(step.node);
+    NodeIndex child = kNoNode;
+    // Most children are scalars, or were met before.
+    while (step.next_child < count && child == kNoNode) {
+      child = arena_.Child(step.node, step.next_child++);
+      if (!is_new(child)) child = kNoNode;
     }
-    const NodeIndex child = arena_.Child(step.node, step.next_child++);
-    if (child != kNoNode) WEIGHTFS_CHECK(enter(child));
+    if (child == kNoNode) {
+      path.pop_back();
+    } else {
+      WEIGHTFS_CHECK(enter(child));
+    }
   }
   arena_.budget().Release(set_bytes);
   return {};

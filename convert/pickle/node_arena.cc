@@ -16,13 +16,21 @@ constexpr int64_t kInlineIntMin = -(1 << 27);
 constexpr int64_t kInlineIntMax = (1 << 27) - 1;
 constexpr uint64_t kFirstBlockGrowth = 4;
 
+/// One for the process: there may be 100,000 small pickles.
+const std::array<uint64_t, 2>& HashSeed() {
+  static const std::array<uint64_t, 2> seed = [] {
+    std::array<uint64_t, 2> random;
+    if (::getentropy(random.data(), sizeof random) != 0)
+      random = {reinterpret_cast<uintptr_t>(&random), static_cast<uint64_t>(::getpid()) * 31};
+    random[1] |= 1;
+    return random;
+  }();
+  return seed;
+}
+
 }  // namespace
 
-NodeArena::NodeArena(MemoryBudget& budget) : budget_(budget), words_(budget) {
-  if (::getentropy(hash_seed_.data(), sizeof hash_seed_) != 0)
-    hash_seed_ = {reinterpret_cast<uintptr_t>(this), reinterpret_cast<uintptr_t>(&budget) * 31};
-  hash_seed_[1] |= 1;
-}
+NodeArena::NodeArena(MemoryBudget& budget) : budget_(budget), words_(budget), hash_seed_(HashSeed()) {}
 
 NodeIndex NodeArena::New(uint32_t tag, uint64_t count, uint64_t payload_words, uint64_t offset_bytes) {
   if (words_.empty() && !words_.Push(0))

@@ -33,8 +33,8 @@ inline constexpr NodeIndex kNoNode = 0;
 /// A block is its capacity in references, then the references; containers move to a larger one as they grow.
 class NodeArena {
  public:
-  static constexpr uint32_t kObjectOfItems = 14;
-  static constexpr uint32_t kWideInt = 15;
+  static constexpr uint32_t kObjectOfItems = Node::kObjectOfItems;
+  static constexpr uint32_t kWideInt = Node::kWideInt;
   /// Index of the reference to the block of a kObject, after callable, arguments and state.
   static constexpr uint32_t kObjectBlock = 3;
   /// The most bytes, items or pairs that one node can have.
@@ -113,7 +113,7 @@ class NodeArena {
   // collisions.
   std::vector<NodeIndex> text_table_;
   size_t text_count_ = 0;
-  std::array<uint64_t, 2> hash_seed_;
+  const std::array<uint64_t, 2>& hash_seed_;
   NodeIndex none_ = kNoNode;
   NodeIndex booleans_[2] = {};
   NodeIndex empty_tuple_ = kNoNode;

@@ -30,12 +30,6 @@ std::string Printable(std::string_view name) {
 
 }  // namespace
 
-Kind Node::kind() const {
-  if (tag_ == NodeArena::kObjectOfItems) return Kind::kObject;
-  if (tag_ == NodeArena::kWideInt) return Kind::kInt;
-  return static_cast<Kind>(tag_);
-}
-
 bool Node::boolean() const { return Is(Kind::kBool) && count_ != 0; }
 
 int64_t Node::integer() const {

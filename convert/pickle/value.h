@@ -135,7 +135,12 @@ class Node {
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
-  Kind kind() const;
+  // In the header: asked of every node, of which there may be millions.
+  Kind kind() const {
+    if (tag_ == kObjectOfItems) return Kind::kObject;
+    if (tag_ == kWideInt) return Kind::kInt;
+    return static_cast<Kind>(tag_);
+  }
   bool Is(Kind kind) const { return this->kind() == kind; }
 
   bool boolean() const;     ///< kBool.
@@ -172,6 +177,8 @@ class Node {
 
  private:
   friend class NodeArena;
+  /// Variants of kinds (node_arena.h).
+  static constexpr uint32_t kObjectOfItems = 14, kWideInt = 15;
   Node() = default;
   const NodeReference* references() const { return reinterpret_cast<const NodeReference*>(this + 1); }
   const NodeReference* contents() const;
