@@ -12,17 +12,6 @@ using pickle::Kind;
 using pickle::Node;
 using pickle::NodePtr;
 
-/// The attribute `name` of a BUILD state: a dict, or (dict or None, dict of slots).
-NodePtr Attribute(NodePtr state, std::string_view name) {
-  if (state == nullptr) return nullptr;
-  if (state->IsMapping()) return state->Find(name);
-  if (!state->Is(Kind::kTuple)) return nullptr;
-  for (NodePtr part : Items(*state))
-    if (part->IsMapping())
-      if (NodePtr found = part->Find(name); found != nullptr) return found;
-  return nullptr;
-}
-
 /// The numbers behind a tuple or a torch.Size.
 NodeItems Numbers(const Node& node) {
   const NodeCall call = CallOf(node);
@@ -56,11 +45,11 @@ WrapperSubclass InspectWrapperSubclass(NodeItems arguments) {
     return result;
   }
   result.unsupported_reason = "DTensor; the file holds one rank's part of it, not the tensor";
-  NodePtr local = Attribute(arguments[3], "_local_tensor");
-  NodePtr spec = Attribute(arguments[3], "_spec");
+  NodePtr local = StateAttribute(arguments[3], "_local_tensor");
+  NodePtr spec = StateAttribute(arguments[3], "_spec");
   const NodeItems shell = Items(*arguments[2]);
   if (local == nullptr || spec == nullptr || shell.size() < 3) return result;
-  NodePtr placements = Attribute(CallOf(*spec).state, "placements");
+  NodePtr placements = StateAttribute(CallOf(*spec).state, "placements");
   if (placements == nullptr || Items(*placements).empty()) return result;
   for (NodePtr placement : Items(*placements)) {
     const std::string_view kind = CallOf(*placement).name;

@@ -63,6 +63,16 @@ NodeCall CallOf(const Node& node) {
   return call;
 }
 
+pickle::NodePtr StateAttribute(pickle::NodePtr state, std::string_view name) {
+  if (state == nullptr) return nullptr;
+  if (state->IsMapping()) return state->Find(name);
+  if (!state->Is(Kind::kTuple)) return nullptr;
+  for (pickle::NodePtr part : Items(*state))
+    if (part->IsMapping())
+      if (pickle::NodePtr found = part->Find(name); found != nullptr) return found;
+  return nullptr;
+}
+
 std::string ClassName(const Node& node) {
   const std::string_view name = CallOf(node).name;
   return name.empty() ? pickle::TypeName(node) : std::string(name.substr(0, kClassNameBytesMax));

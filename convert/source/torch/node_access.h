@@ -40,6 +40,10 @@ struct NodeCall {
 /// given by a legacy ("module", C, ...) persistent id read as a call of C.
 NodeCall CallOf(const pickle::Node& node);
 
+/// The attribute `name` of a BUILD state: a dict, or (dict or None, dict of slots). nullptr when there is
+/// none, and for a `state` that is nullptr.
+pickle::NodePtr StateAttribute(pickle::NodePtr state, std::string_view name);
+
 /// The Python type name of a node as `pickle::TypeName`, with the class behind such calls.
 std::string ClassName(const pickle::Node& node);
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "convert/source/utf8.h"
 
@@ -44,6 +45,27 @@ bool Holds(const ZipDirectory& directory, const LookAlike& look_alike, std::stri
   return look_alike.anywhere && directory.Find(member) != nullptr;
 }
 
+/// Every member is one that torch.save writes, and the pickle is there: none of the look-alikes has just
+/// these.
+bool IsPlainTorchFile(const ZipDirectory& directory, std::string_view root) {
+  constexpr std::string_view kKnown[] = {"data.pkl",
+                                         "byteorder",
+                                         "version",
+                                         ".data/version",
+                                         ".format_version",
+                                         ".storage_alignment",
+                                         ".data/serialization_id"};
+  bool has_pickle = false;
+  for (size_t i = 0; i < directory.size(); ++i) {
+    std::string_view name = directory.name(i);
+    if (!name.starts_with(root) || name.size() <= root.size() || name[root.size()] != '/') return false;
+    name.remove_prefix(root.size() + 1);
+    has_pickle |= name == kKnown[0];
+    if (!name.starts_with("data/") && std::ranges::find(kKnown, name) == std::end(kKnown)) return false;
+  }
+  return has_pickle;
+}
+
 bool AllArrays(const ZipDirectory& directory) {
   for (size_t i = 0; i < directory.size(); ++i)
     if (!directory.name(i).ends_with(".npy")) return false;
@@ -53,6 +75,7 @@ bool AllArrays(const ZipDirectory& directory) {
 }  // namespace
 
 Status RefuseLookAlikes(const ZipDirectory& directory, std::string_view root, std::string_view file) {
+  if (IsPlainTorchFile(directory, root)) return {};
   for (const LookAlike& look_alike : kLookAlikes)
     if (Holds(directory, look_alike, root))
       return Fail(ErrorCode::kUnsupported,

@@ -6,8 +6,11 @@
 #include <utility>
 
 #include "convert/pickle/unpickler.h"
+#include "convert/source/torch/node_access.h"
+#include "convert/source/torch/rebuild.h"
 #include "convert/source/torch/state_dict.h"
 #include "convert/source/torch/storage.h"
+#include "convert/source/torch/tensor_form.h"
 #include "convert/source/torch_zip/deflated_member.h"
 #include "convert/source/torch_zip/look_alikes.h"
 #include "convert/source/torch_zip/zip_directory.h"
@@ -21,26 +24,42 @@ constexpr uint64_t kVersionMax = 10;
 constexpr uint64_t kSmallRecordBytesMax = 64;
 /// A deflated pickle may be this many times its compressed bytes, and 1 MiB more: real ones reach about 10.
 constexpr uint64_t kInflationMax = 64;
+/// Pickles up to this size are read at once.
+constexpr std::string_view kPickleRecord = "data.pkl";
+constexpr uint64_t kSmallPickleBytes = 4096;
 
 /// The records of a torch.save archive, below its root folder.
 class Archive {
  public:
-  static Result<Archive> Open(const FilePtr& file, const SourceContext& context) {
-    WEIGHTFS_TRY(ZipDirectory directory, ZipDirectory::Read(*file, context.limits));
-    Archive archive(file, context, std::move(directory));
+  /// \param through  the same bytes as `file`, for reading metadata; outlives the archive
+  static Result<Archive> Open(const FilePtr& file, const RandomAccessFile& through,
+                              const SourceContext& context) {
+    WEIGHTFS_TRY(ZipDirectory directory, ZipDirectory::Read(through, context.limits));
+    Archive archive(file, through, context, std::move(directory));
     WEIGHTFS_CHECK(RefuseLookAlikes(archive.directory_, archive.root_, file->name()));
     WEIGHTFS_CHECK(archive.CheckRoot());
     return archive;
   }
 
   const FilePtr& file() const { return file_; }
+  const RandomAccessFile& through() const { return through_; }
   uint64_t metadata_bytes() const { return directory_.metadata_bytes(); }
   const ZipMember* Find(std::string_view record) const { return directory_.Find(RecordName(record)); }
-  std::string RecordName(std::string_view record) const { return fmt::format("{}/{}", root_, record); }
+  std::string RecordName(std::string_view record) const {
+    std::string name = root_ + '/';
+    return name += record;
+  }
+
+  /// What messages call a record: FILE!ROOT/RECORD.
+  std::string FullName(std::string_view record) const {
+    std::string name = file_->name();
+    name += '!';
+    return name += RecordName(record);
+  }
 
   /// The content of `member` as a file.
   Result<FilePtr> Content(const ZipMember& member, std::string_view record) const {
-    std::string name = fmt::format("{}!{}", file_->name(), RecordName(record));
+    std::string name = FullName(record);
     if (member.method == kZipDeflated) return MakeDeflatedFile(file_, member, std::move(name), cache_);
     return MakeSubFile(file_, member.data_offset_bytes, member.size_bytes, std::move(name));
   }
@@ -55,11 +74,10 @@ class Archive {
                               Quoted(RecordName(record)), member->size_bytes));
     std::string text(member->size_bytes, '\0');
     const std::span<std::byte> bytes = std::as_writable_bytes(std::span(text));
-    const std::string name = fmt::format("{}!{}", file_->name(), RecordName(record));
     if (member->method == kZipDeflated) {
-      WEIGHTFS_CHECK(InflateMember(*file_, *member, name, bytes));
+      WEIGHTFS_CHECK(InflateMember(through_, *member, FullName(record), bytes));
     } else {
-      WEIGHTFS_CHECK(file_->ReadAt(member->data_offset_bytes, bytes));
+      WEIGHTFS_CHECK(through_.ReadAt(member->data_offset_bytes, bytes));
     }
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r' || text.back() == ' '))
       text.pop_back();
@@ -67,8 +85,8 @@ class Archive {
   }
 
  private:
-  Archive(FilePtr file, const SourceContext& context, ZipDirectory directory)
-      : file_(std::move(file)), cache_(context.cache), directory_(std::move(directory)) {
+  Archive(FilePtr file, const RandomAccessFile& through, const SourceContext& context, ZipDirectory directory)
+      : file_(std::move(file)), through_(through), cache_(context.cache), directory_(std::move(directory)) {
     const std::string_view first = directory_.name(0);
     root_ = first.substr(0, first.find('/'));
   }
@@ -87,6 +105,7 @@ class Archive {
   }
 
   FilePtr file_;
+  const RandomAccessFile& through_;
   std::shared_ptr<BlockCache> cache_;
   ZipDirectory directory_;
   std::string root_;
@@ -157,9 +176,8 @@ Result<bool> IsBigEndian(const Archive& archive) {
 }
 
 Result<pickle::Tree> ParsePickle(const Archive& archive, const Limits& limits) {
-  constexpr std::string_view kRecord = "data.pkl";
-  const ZipMember& member = *archive.Find(kRecord);
-  const std::string name = fmt::format("{}!{}", archive.file()->name(), archive.RecordName(kRecord));
+  const ZipMember& member = *archive.Find(kPickleRecord);
+  const std::string name = archive.FullName(kPickleRecord);
   if (member.size_bytes > limits.pickle_stream_bytes_max)
     return Fail(ErrorCode::kLimitExceeded, fmt::format("{}: a pickle of {} bytes; the limit is {}", name,
                                                        member.size_bytes, limits.pickle_stream_bytes_max));
@@ -174,14 +192,28 @@ Result<pickle::Tree> ParsePickle(const Archive& archive, const Limits& limits) {
                 fmt::format("{}: {} bytes deflated to {}; expected at most {} times as much when inflated",
                             name, member.size_bytes, member.compressed_bytes, kInflationMax));
   std::string bytes(member.size_bytes, '\0');
-  WEIGHTFS_CHECK(InflateMember(*archive.file(), member, name, std::as_writable_bytes(std::span(bytes))));
+  WEIGHTFS_CHECK(InflateMember(archive.through(), member, name, std::as_writable_bytes(std::span(bytes))));
   return pickle::Parse(std::as_bytes(std::span(bytes)), name, limits);
+}
+
+/// The same of an archive that is likely to have the pickle of one before it.
+Result<std::shared_ptr<const pickle::Tree>> ParseSmallPickle(const Archive& archive, const Limits& limits,
+                                                             PickleCache& pickles) {
+  const ZipMember& member = *archive.Find(kPickleRecord);
+  if (member.method == kZipDeflated || member.size_bytes > kSmallPickleBytes) {
+    WEIGHTFS_TRY(pickle::Tree tree, ParsePickle(archive, limits));
+    return std::make_shared<const pickle::Tree>(std::move(tree));
+  }
+  std::string bytes(member.size_bytes, '\0');
+  WEIGHTFS_CHECK(
+      archive.through().ReadAt(member.data_offset_bytes, std::as_writable_bytes(std::span(bytes))));
+  return pickles.Parse(std::move(bytes), archive.FullName(kPickleRecord), limits);
 }
 
 }  // namespace
 
 Result<TorchObject> ReadTorchZipObject(const FilePtr& file, const SourceContext& context) {
-  WEIGHTFS_TRY(Archive archive, Archive::Open(file, context));
+  WEIGHTFS_TRY(Archive archive, Archive::Open(file, *file, context));
   WEIGHTFS_CHECK(CheckVersion(archive));
   WEIGHTFS_TRY(const bool big_endian, IsBigEndian(archive));
   TorchObject object;
@@ -195,6 +227,34 @@ Result<TorchObject> ReadTorchZipObject(const FilePtr& file, const SourceContext&
 Result<Checkpoint> ReadTorchZip(const FilePtr& file, const SourceContext& context) {
   WEIGHTFS_TRY(const TorchObject object, ReadTorchZipObject(file, context));
   return ReadStateDict(object, context);
+}
+
+Result<std::shared_ptr<const pickle::Tree>> PickleCache::Parse(std::string bytes, std::string_view name,
+                                                               const Limits& limits) {
+  for (const Entry& entry : entries_)
+    if (entry.tree != nullptr && entry.bytes == bytes) return entry.tree;
+  WEIGHTFS_TRY(pickle::Tree tree, pickle::Parse(std::as_bytes(std::span(bytes)), name, limits));
+  Entry& entry = entries_[oldest_];
+  oldest_ = (oldest_ + 1) % entries_.size();
+  entry = {std::move(bytes), std::make_shared<const pickle::Tree>(std::move(tree))};
+  return entry.tree;
+}
+
+Result<RebuiltTensor> ReadTorchZipTensor(const FilePtr& file, const RandomAccessFile& through,
+                                         const SourceContext& context, PickleCache& pickles) {
+  WEIGHTFS_TRY(Archive archive, Archive::Open(file, through, context));
+  WEIGHTFS_CHECK(CheckVersion(archive));
+  WEIGHTFS_TRY(const bool big_endian, IsBigEndian(archive));
+  WEIGHTFS_TRY(const std::shared_ptr<const pickle::Tree> tree,
+               ParseSmallPickle(archive, context.limits, pickles));
+  const pickle::Node& root = *tree->root();
+  ZipStorages storages(std::move(archive), big_endian);
+  if (!IsTensor(root, storages))
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("{}: holds a {}; expected one tensor", file->name(), ClassName(root)));
+  Result<RebuiltTensor> tensor = RebuildTensor(root, storages, context.limits);
+  if (!tensor) return std::unexpected(tensor.error().Within(file->name()));
+  return tensor;
 }
 
 }  // namespace weightfs

@@ -32,6 +32,7 @@ char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + '
 int CompareWithoutCase(std::string_view a, std::string_view b) {
   const size_t common = std::min(a.size(), b.size());
   for (size_t i = 0; i < common; ++i) {
+    if (a[i] == b[i]) continue;
     const auto x = static_cast<unsigned char>(Lower(a[i])), y = static_cast<unsigned char>(Lower(b[i]));
     if (x != y) return x < y ? -1 : 1;
   }
@@ -89,13 +90,11 @@ bool ReadZip64Extra(std::string_view extras, ZipMember& member) {
   return found;
 }
 
-Status CheckFlags(std::string_view where, uint16_t flags) {
+/// What the flags of a member say that cannot be read, or nothing.
+std::string DescribeBadFlags(uint16_t flags) {
   if (flags & (kEncrypted | kStrongEncryption | kMasked))
-    return Fail(ErrorCode::kUnsupported,
-                fmt::format("{}: an encrypted member (flags {:#06x}); expected a plain one", where, flags));
-  if (flags & kPatched)
-    return Fail(ErrorCode::kUnsupported,
-                fmt::format("{}: patch data (flags {:#06x}); expected a plain member", where, flags));
+    return fmt::format("an encrypted member (flags {:#06x}); expected a plain one", flags);
+  if (flags & kPatched) return fmt::format("patch data (flags {:#06x}); expected a plain member", flags);
   return {};
 }
 
@@ -167,22 +166,22 @@ Status ZipDirectory::AddMember(const RandomAccessFile& file, std::string_view re
   member.name_bytes = Load16(record, 28);
   member.header_offset_bytes = Load32(record, 42);
   const std::string_view name = record.substr(kCentralHeaderBytes, member.name_bytes);
-  const std::string where = fmt::format("{}: zip member {}", file.name(), Quoted(name));
-  const auto corrupt = [&](std::string_view what) {
-    return Fail(ErrorCode::kCorrupt, fmt::format("{}: {}", where, what));
+  // Made when it is needed: of most members nothing has to be said.
+  const auto fail = [&](ErrorCode code, std::string_view what) {
+    return Fail(code, fmt::format("{}: zip member {}: {}", file.name(), Quoted(name), what));
   };
+  const auto corrupt = [&](std::string_view what) { return fail(ErrorCode::kCorrupt, what); };
   if (name.empty() || name.find('\0') != std::string_view::npos)
     return corrupt("an empty name or one with NUL in it; expected a plain name");
   if (!ReadZip64Extra(record.substr(kCentralHeaderBytes + name.size(), Load16(record, 30)), member))
     return corrupt("malformed extra fields; expected a zip64 field for each size that does not fit 32 bits");
   if (Load16(record, 34) != 0)
-    return Fail(ErrorCode::kUnsupported,
-                fmt::format("{}: on another disk; expected an archive in one file", where));
-  WEIGHTFS_CHECK(CheckFlags(where, member.flags));
+    return fail(ErrorCode::kUnsupported, "on another disk; expected an archive in one file");
+  if (const std::string bad = DescribeBadFlags(member.flags); !bad.empty())
+    return fail(ErrorCode::kUnsupported, bad);
   if (member.method != kZipStored && member.method != kZipDeflated)
-    return Fail(
-        ErrorCode::kUnsupported,
-        fmt::format("{}: compression method {}; expected stored (0) or deflated (8)", where, member.method));
+    return fail(ErrorCode::kUnsupported,
+                fmt::format("compression method {}; expected stored (0) or deflated (8)", member.method));
   if (member.method == kZipStored && member.compressed_bytes != member.size_bytes)
     return corrupt(fmt::format("stored, with {} bytes in the file and {} bytes of content; expected as many",
                                member.compressed_bytes, member.size_bytes));

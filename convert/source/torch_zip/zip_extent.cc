@@ -65,9 +65,14 @@ Result<ZipExtent> FindZipExtent(const RandomAccessFile& file) {
   const auto corrupt = [&](std::string_view what) {
     return Fail(ErrorCode::kCorrupt, fmt::format("{}: {}", file.name(), what));
   };
-  const uint64_t tail_bytes = std::min(file_bytes, kEndBytes + kCommentBytesMax);
+  // Nearly every archive ends with a record without a comment: no later place could hold another.
+  uint64_t tail_bytes = std::min<uint64_t>(file_bytes, kEndBytes);
+  WEIGHTFS_TRY(std::string tail, ReadString(file, file_bytes - tail_bytes, tail_bytes));
+  if (!tail.starts_with(kEndSignature)) {
+    tail_bytes = std::min(file_bytes, kEndBytes + kCommentBytesMax);
+    WEIGHTFS_TRY(tail, ReadString(file, file_bytes - tail_bytes, tail_bytes));
+  }
   const uint64_t tail_offset = file_bytes - tail_bytes;
-  WEIGHTFS_TRY(const std::string tail, ReadString(file, tail_offset, tail_bytes));
   const size_t found =
       tail_bytes < kEndBytes ? std::string::npos : tail.rfind(kEndSignature, tail_bytes - kEndBytes);
   if (found == std::string::npos)
