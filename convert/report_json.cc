@@ -132,9 +132,10 @@ void WritePiece(JsonWriter& json, size_t term, const PlacedPiece& piece) {
   json.Close('}');
 }
 
-/// What feeds a tensor that is not just a tensor of the source as it is stored.
+/// What feeds a tensor that is not just a tensor of the source as it is stored in one place.
 void WritePieces(JsonWriter& json, const TensorReport& tensor) {
-  if (tensor.view.element_count() == 0 || ServesSourceWhole(tensor)) return;
+  if (tensor.view.element_count() == 0) return;
+  if (tensor.view.pieces() == nullptr && ServesSourceWhole(tensor)) return;
   const std::vector<PieceMap> terms = tensor.view.Terms();
   uint64_t count = 0;
   for (const PieceMap& term : terms) count += term.pieces().size();

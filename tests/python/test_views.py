@@ -9,6 +9,8 @@ import torch
 
 from safetensors.torch import load_file
 
+from manifest_pieces import whole_bytes
+
 RULES = {
     "family": "views", "title": "every operation", "source": "part.NN.pth", "target": "hf",
     "weights": ["part.{part}.pth"],
@@ -78,17 +80,6 @@ def test_tables_make_what_torch_makes(source, weightfs, tmp_path, stored, served
         assert torch.equal(got[name], tensor), name
 
 
-def piece_bytes(piece, unit_bytes):
-    """{digits: bytes} of one piece, read from the file that it names."""
-    data = open(piece["storage"], "rb").read()
-    begin = piece["byte_range"][0]
-    first = begin + sum(-stride * (extent - 1) for _, extent, stride in piece["modes"] if stride < 0)
-    for offsets in itertools.product(*(range(extent) for _, extent, _ in piece["modes"])):
-        digits = tuple(mode[0] + offset for mode, offset in zip(piece["modes"], offsets))
-        at = first + sum(mode[2] * offset for mode, offset in zip(piece["modes"], offsets))
-        yield digits, data[at:at + unit_bytes]
-
-
 def test_the_manifest_tells_where_every_byte_lies(source, mount, weightfs):
     rules, expected = write(source, torch.float32)
     with mount(source, "--rules", rules) as mounted:
@@ -101,14 +92,7 @@ def test_the_manifest_tells_where_every_byte_lies(source, mount, weightfs):
         if "pieces" not in tensor or name in ("sum", "mean", "zeros"):
             continue
         assert tensor["piece_count"] == len(tensor["pieces"])
-        units = {}
-        for piece in tensor["pieces"]:
-            assert piece["on_disk"] and piece["term"] == 0
-            for digits, data in piece_bytes(piece, 4):
-                assert digits not in units, "two pieces hold one element"
-                units[digits] = data
-        whole = b"".join(units[digits] for digits in sorted(units))
-        assert whole == expected[name].contiguous().numpy().tobytes(), name
+        assert whole_bytes(tensor["pieces"], 4) == expected[name].contiguous().numpy().tobytes(), name
         seen.add(name)
     assert {"columns", "rows", "turned", "cut.first", "cut.last", "stacked", "joined"} <= seen
     by_name = {tensor["name"]: tensor for tensor in manifest["tensors"]}
