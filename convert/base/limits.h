@@ -30,14 +30,16 @@ struct Limits {
   uint64_t zip_directory_bytes_max = 512_MiB;
   uint64_t json_bytes_max = 64_MiB;
   uint64_t yaml_bytes_max = 1_MiB;          ///< The parser may take 240 times as much memory.
+  uint64_t toml_bytes_max = 256_KiB;        ///< Likewise, 80 times.
   uint64_t index_json_bytes_max = 512_MiB;  ///< `*.index.json`
   uint32_t json_depth_max = 64;
-  uint64_t lz4_table_bytes_max = 32_MiB;  ///< The block table of one lz4 file: 2.8 million blocks.
+  uint64_t lz4_table_bytes_max = 32_MiB;    ///< The block table of one lz4 file: 2.8 million blocks.
   uint64_t family_rules_bytes_max = 1_MiB;  ///< One rules file of model families.
-  /// Steps that evaluating one family table may take, and 512 for each tensor besides: a node of an expression
-  /// is one, so is an index of a line; matching a name is 8.
+  /// Steps that evaluating one family table may take, and 512 for each tensor besides: a node of an
+  /// expression is one, so is an index of a line; matching a name is 8.
   uint64_t family_steps_max = 64u << 20;
-  /// Bytes that one application of a table may read to compare tensors: replicas, and what the table asks for.
+  /// Bytes that one application of a table may read to compare tensors: replicas, and what the table asks
+  /// for.
   uint64_t family_compared_bytes_max = 8_GiB;
   /// The `--cache` size: strided panels, inflated members, lz4 blocks.
   uint64_t cache_bytes = 64_MiB;

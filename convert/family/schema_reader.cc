@@ -190,8 +190,8 @@ Result<std::vector<MetadataPlace>> SchemaReader::ReadMetadataRoot(const JsonNode
       if (key.empty())
         return At(*item).Fail(
             fmt::format("the place {}; expected keys with / between them, or .", item->text));
-      const bool is_file =
-          begin == 0 && (key.ends_with(".json") || key.ends_with(".yaml") || key.ends_with(".yml"));
+      const bool is_file = begin == 0 && (key.ends_with(".json") || key.ends_with(".yaml") ||
+                                          key.ends_with(".yml") || key.ends_with(".toml"));
       if (is_file)
         place.file = std::move(key);
       else if (place.text != ".")

@@ -6,6 +6,7 @@
 
 #include "convert/base/json.h"
 #include "convert/base/relative_path.h"
+#include "convert/source/toml.h"
 #include "convert/source/yaml.h"
 
 namespace weightfs {
@@ -13,7 +14,23 @@ namespace {
 
 constexpr std::string_view kNumber = "{number}";
 
+constexpr std::string_view kAnyName = "*";
+
 bool IsYaml(std::string_view name) { return name.ends_with(".yaml") || name.ends_with(".yml"); }
+bool IsToml(std::string_view name) { return name.ends_with(".toml"); }
+
+/// The only file of `folder` that ends as `suffix` says; empty when there is none, or several.
+std::string OnlyFile(SourceFiles& files, const std::string& folder, std::string_view suffix) {
+  const Result<std::vector<SourceEntry>> entries = files.List(folder);
+  std::string found;
+  if (!entries) return found;
+  for (const SourceEntry& entry : *entries) {
+    if (entry.is_directory || entry.name.starts_with('.') || !entry.name.ends_with(suffix)) continue;
+    if (!found.empty()) return {};
+    found = entry.name;
+  }
+  return found;
+}
 
 }  // namespace
 
@@ -39,22 +56,29 @@ std::optional<MetadataFiles::Place> MetadataFiles::Find(const std::string& name)
   if (number_.empty() && name.contains(kNumber)) return std::nullopt;
   const std::string real_name = WithNumber(name);
   if (const auto file = files_.find(real_name); file != files_.end()) return Place{file->second, ""};
-  for (auto folder = folders_.rbegin(); folder != folders_.rend(); ++folder)
-    if (std::string path = JoinPath(folder->path, real_name); folder->files->HasFile(path))
+  for (auto folder = folders_.rbegin(); folder != folders_.rend(); ++folder) {
+    std::string file = real_name;
+    if (name.starts_with(kAnyName))
+      file = OnlyFile(*folder->files, folder->path, std::string_view(name).substr(kAnyName.size()));
+    if (std::string path = JoinPath(folder->path, file); !file.empty() && folder->files->HasFile(path))
       return Place{folder->files, std::move(path)};
+  }
   return std::nullopt;
 }
 
 bool MetadataFiles::Has(const std::string& name) const { return Find(name).has_value(); }
 
 Result<nlohmann::json> MetadataFiles::Parse(const Place& place, const std::string& name) {
-  const bool is_yaml = IsYaml(name);
-  WEIGHTFS_TRY(const std::string text,
-               place.files->ReadSmall(place.path, is_yaml ? limits_.yaml_bytes_max : limits_.json_bytes_max));
+  const bool is_yaml = IsYaml(name), is_toml = IsToml(name);
+  const uint64_t bytes_max = is_yaml   ? limits_.yaml_bytes_max
+                             : is_toml ? limits_.toml_bytes_max
+                                       : limits_.json_bytes_max;
+  WEIGHTFS_TRY(const std::string text, place.files->ReadSmall(place.path, bytes_max));
   metadata_bytes_ += text.size();
   const std::string shown =
       place.path.empty() ? place.files->name() : JoinPath(place.files->name(), place.path);
   if (is_yaml) return ParseYaml(text, shown, limits_);
+  if (is_toml) return ParseToml(text, shown, limits_);
   const JsonOptions options = {.bytes_max = limits_.json_bytes_max,
                                .depth_max = limits_.json_depth_max,
                                .duplicate_keys = DuplicateKeys::kLastWins,

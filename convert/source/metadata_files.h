@@ -1,5 +1,5 @@
 /// \file
-/// Files of settings beside the weights: JSON and YAML, found by name, parsed once.
+/// Files of settings beside the weights: JSON, YAML and TOML, found by name, parsed once.
 ///
 /// Which folder is beside the weights, and which overlays lie over it, is for the caller to say. A bare file
 /// has nothing beside it (docs/semantics.md 1.6).
@@ -38,7 +38,8 @@ class MetadataFiles {
   /// Whether there is a file of this name.
   bool Has(const std::string& name) const;
   /// The file of this name, parsed: JSON as Python's json module reads it (the last of equal keys wins, NaN
-  /// is a number), YAML (`.yaml`, `.yml`) as yaml.h says. nullptr when there is none.
+  /// is a number), YAML (`.yaml`, `.yml`) as yaml.h says, TOML (`.toml`). `*.toml` is the only file of that
+  /// ending in the first folder that has just one. nullptr when there is none.
   /// \error kCorrupt, kLimitExceeded, kIo  it cannot be read or does not parse; the same error each time
   Result<const nlohmann::json*> Read(const std::string& name);
 

@@ -44,6 +44,25 @@ TEST(MetadataFiles, ReadsJsonAndYamlBesideTheWeights) {
   EXPECT_EQ(files.metadata_bytes(), 50u);
 }
 
+TEST(MetadataFiles, ReadsTheOnlyTomlFile) {
+  TempDir dir, above;
+  WriteFile(above / "llama3_8b.toml", "[model]\nname = \"llama3\"\n");
+  MetadataFiles files({}, "");
+  files.AddFolder(Files(above.path().string()), "");
+  files.AddFolder(Files(dir.path().string()), "");
+  EXPECT_EQ(Read(files, "*.toml"), R"({"model":{"name":"llama3"}})");
+  WriteFile(dir / "a.toml", "a = 1");
+  MetadataFiles nearest({}, "");
+  nearest.AddFolder(Files(above.path().string()), "");
+  nearest.AddFolder(Files(dir.path().string()), "");
+  EXPECT_EQ(Read(nearest, "*.toml"), R"({"a":1})");
+  WriteFile(above / "other.toml", "a = 1");
+  MetadataFiles several({}, "");
+  several.AddFolder(Files(above.path().string()), "");
+  EXPECT_EQ(Read(several, "*.toml"), "absent");
+  EXPECT_EQ(Read(several, "other.toml"), R"({"a":1})");
+}
+
 TEST(MetadataFiles, LaterFoldersWin) {
   TempDir dir, over;
   std::filesystem::create_directories(dir.path() / "sub");
