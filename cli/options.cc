@@ -152,9 +152,8 @@ constexpr std::array kOptions = {
                  return Append(value, "an RE2 pattern", settings.open.exclude);
                }},
     OptionSpec{"weights", "PATH",
-               "which mapping of a pickled file to serve, or which copy of a DeepSpeed save: master "
-               "(default), module, "
-               "files; inspect lists them",
+               "which mapping or subtree to serve; of a DeepSpeed save master (default) or module; files "
+               "beside a training state; inspect lists them",
                kOpening, false,
                [](const std::string& value, Settings& settings) {
                  return Store(value, "a key path such as model.state_dict", settings.open.weights_key_path);

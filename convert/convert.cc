@@ -45,6 +45,7 @@ std::vector<FormatInfo> SupportedFormats() {
       {"torch-tar", "torch.save files of PyTorch 0.1.1", "formats/torch.md"},
       {"torch-legacy", "torch.save files before PyTorch 1.6", "formats/torch.md"},
       {"safetensors", "safetensors files, single or sharded", "formats/safetensors.md"},
+      {"dcp", "folders of torch.distributed.checkpoint: FSDP, accelerate, trainers", "formats/dcp.md"},
       {"huggingface", "folders of any of these: models, pipelines, adapters, cache snapshots",
        "formats/huggingface.md"},
       {"deepspeed",

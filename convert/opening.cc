@@ -20,7 +20,7 @@ Result<OpenedSource> Opening::Run() {
   }
   WEIGHTFS_CHECK(CheckTag());
   WEIGHTFS_CHECK(CheckAlso());
-  WEIGHTFS_CHECK(FindParent());
+  WEIGHTFS_CHECK(OpenParents());
   WEIGHTFS_CHECK(OpenOptionRoots());
   WEIGHTFS_CHECK(CollectSideFiles());
   for (const WeightSet& set : repository_.weights) WEIGHTFS_CHECK(TakeWeights(set));

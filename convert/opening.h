@@ -23,6 +23,8 @@
 namespace weightfs {
 
 inline constexpr std::string_view kConfigName = "config.json";
+/// A folder above a step whose files are each model's own: they are served beside it, where loaders look.
+inline constexpr std::string_view kTokenizerFolder = "tokenizer";
 
 /// A file of the view that is not weights, before config.json is edited.
 struct SideFile {
@@ -94,12 +96,16 @@ class Opening {
   void NameStems();
   void AddPipelineFiles(const PendingSet& pending);
   Result<OpenedWeights> OpenWeights(const WeightSet& set, FilePtr& single);
-  Result<OpenedWeights> OpenSave(const WeightSet& set);
+  Result<OpenedWeights> OpenSave(const WeightSet& set, const SourceContext& context);
+  Result<OpenedWeights> OpenDcp(const WeightSet& set, const SourceContext& context);
+  void NoteState(const WeightSet& set, const Checkpoint& first, std::string_view shown, std::string_view what,
+                 bool are_masters);
   Status ServeBeside(const WeightSet& set, const Error& cause);
   Status CheckAlso() const;
   Status RefuseRankFile() const;
   Result<bool> RootIsSave();
-  Status FindParent();
+  std::vector<std::string> FoldersAbove() const;
+  Status OpenParents();
   Status CollectParentFiles();
   Result<SetFamily> FindFamily(const WeightSet& set, const OpenedWeights& weights,
                                const SetSurroundings& surroundings);
@@ -107,6 +113,7 @@ class Opening {
   Status CheckTag() const;
   Status CollectSideFiles();
   void AddDerived(const WeightSet& set, SetFamily& family, int64_t mtime_nanoseconds);
+  bool IsTrainingConfig(const SideFile& file) const;
   void CompareDerived(const SideFile& given, const std::string& derived, const std::string& family);
   void AddSideFile(SideFile file);
   Status ServeSideFiles();
@@ -124,7 +131,9 @@ class Opening {
   std::shared_ptr<SourceFiles> source_;
   std::vector<std::shared_ptr<SourceFiles>> roots_;     ///< Source, overlays and the folder of `--config`.
   std::vector<std::shared_ptr<SourceFiles>> overlays_;  ///< In the order of the options.
-  std::shared_ptr<SourceFiles> config_;                 ///< The file of `--config`, or nullptr.
+  std::vector<std::shared_ptr<SourceFiles>>
+      parents_;                          ///< Above a tag or a step, which they describe; nearest last.
+  std::shared_ptr<SourceFiles> config_;  ///< The file of `--config`, or nullptr.
   Repository repository_;
   std::deque<PendingSet> pending_;       ///< In the order of the repository, those of overlays last.
   std::vector<SideFile> side_files_;     ///< Sorted by path, one entry a path.
@@ -133,7 +142,6 @@ class Opening {
   int64_t newest_mtime_ = 0;
   /// Folders of sets whose type is not what their config.json says, and the type.
   std::map<std::string, DType> served_dtypes_;
-  std::shared_ptr<SourceFiles> parent_;  ///< The folder above a tag folder, whose metadata is the save's too.
   OpenedSource opened_;
 };
 

@@ -32,13 +32,29 @@ std::string Differences(const nlohmann::ordered_json& given, const nlohmann::ord
 
 }  // namespace
 
+/// A config.json that no Hugging Face program wrote: trainers use the name for settings of their own.
+bool Opening::IsTrainingConfig(const SideFile& file) const {
+  if (file.files == nullptr || file.origin.starts_with("--")) return false;
+  const Result<std::string> text = file.files->ReadSmall(file.source_path, options_.limits.json_bytes_max);
+  if (!text) return false;
+  const Result<ConfigFacts> facts = ReadConfigFacts(*text, file.path, options_.limits);
+  return facts && !facts->model_type && !facts->class_name;
+}
+
 /// A file that the source, an overlay or `--config` has wins over the derived one.
 void Opening::AddDerived(const WeightSet& set, SetFamily& family, int64_t mtime_nanoseconds) {
   const auto add = [&](std::string_view name, std::string& text) {
     if (text.empty()) return;
     std::string path = JoinPath(set.folder, name);
     const auto given = std::ranges::find(side_files_, path, &SideFile::path);
-    if (given == side_files_.end()) {
+    const bool is_replaced = given != side_files_.end() && name == kConfigName &&
+                             family.has_training_config && IsTrainingConfig(*given);
+    if (is_replaced)
+      opened_.report.notes.push_back(fmt::format(
+          "{}: settings of the program that trained the model; served is what the family {} makes of "
+          "them",
+          path, family.name));
+    if (given == side_files_.end() || is_replaced) {
       AddSideFile({std::move(path),
                    fmt::format("derived by the family {}", family.name),
                    nullptr,

@@ -42,10 +42,11 @@ Result<OpenedWeights> Opening::OpenWeights(const WeightSet& set, FilePtr& single
   SourceContext context;
   context.limits = options_.limits;
   context.cache = cache_;
-  // "files" chooses files beside a save, not a mapping in them.
+  // "files" chooses files beside a training state, not a mapping in them.
   if (options_.weights_key_path != "files" || !source_->is_directory())
     context.weights_key_path = options_.weights_key_path;
-  if (set.deepspeed != nullptr) return OpenSave(set);
+  if (set.deepspeed != nullptr) return OpenSave(set, context);
+  if (set.dcp_folder) return OpenDcp(set, context);
   SourceFiles& files = FilesOf(set);
   if (set.are_ranks && set.shards.size() > 1) {
     WEIGHTFS_TRY(std::vector<Checkpoint> ranks, OpenRankFiles(set, files, context));
@@ -75,7 +76,11 @@ Result<SetFamily> Opening::FindFamily(const WeightSet& set, const OpenedWeights&
   std::string number = set.number;
   if (number.empty()) number = NativeNumber(families_->WeightPatterns(), path.substr(path.rfind('/') + 1));
   MetadataFiles files(options_.limits, std::move(number));
-  if (parent_ != nullptr) files.AddFolder(parent_, "");
+  if (set.folder.empty())
+    for (const std::shared_ptr<SourceFiles>& parent : parents_) {
+      files.AddFolder(parent, std::string(kTokenizerFolder));
+      files.AddFolder(parent, "");
+    }
   if (source_->is_directory()) files.AddFolder(source_, set.folder);
   for (const std::shared_ptr<SourceFiles>& overlay : overlays_) files.AddFolder(overlay, set.folder);
   if (config_ != nullptr && set.folder.empty()) files.AddFile("config.json", config_);

@@ -137,7 +137,9 @@ Result<SetFamily> FindSetFamily(const OpenedWeights& weights, MetadataFiles& fil
   Result<FamilyResult> result = ApplyFamily(*choice->table, input);
   if (!result) return std::unexpected(result.error().Within(shown));
   SetFamily family;
-  family.name = Summarize(*choice->table).name;
+  FamilySummary summary = Summarize(*choice->table);
+  family.name = std::move(summary.name);
+  family.has_training_config = summary.has_training_config;
   family.evidence = std::move(choice->evidence);
   family.tensors = std::move(result->tensors);
   family.dropped = std::move(result->dropped);

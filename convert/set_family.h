@@ -30,6 +30,7 @@ struct SetFamily {
   std::vector<FamilyDrop> dropped;
   std::string config_json;             ///< Empty when none is derived.
   std::string generation_config_json;  ///< Likewise.
+  bool has_training_config = false;    ///< A config.json of the source may be the trainer's own.
   std::vector<std::string> notes;
   std::string target;  ///< The layout; empty without a family.
   std::string folder;  ///< In which the model is served; empty: where it lies.

@@ -36,7 +36,8 @@ std::optional<int64_t> NewestChangeNanoseconds(const std::string& path) {
 }  // namespace
 
 bool IsStepName(std::string_view name) {
-  for (const std::string_view prefix : {std::string_view("step"), std::string_view("checkpoint-")}) {
+  for (const std::string_view prefix :
+       {std::string_view("step"), std::string_view("step-"), std::string_view("checkpoint-")}) {
     if (!name.starts_with(prefix) || name.size() == prefix.size()) continue;
     const std::string_view digits = name.substr(prefix.size());
     if (std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; })) return true;

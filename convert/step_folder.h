@@ -25,7 +25,7 @@ struct OpenedSource;
 /// How long nothing in a step may have changed, so that one that is being written is not taken.
 inline constexpr int64_t kStepQuietNanoseconds = 1'000'000'000;
 
-/// True for `step` or `checkpoint-` and decimal digits.
+/// True for `step`, `step-` or `checkpoint-` and decimal digits.
 bool IsStepName(std::string_view name);
 
 /// One step that appeared after the source was opened. Immutable.

@@ -154,6 +154,9 @@ FamilySummary Summarize(const FamilyTable& table) {
   for (const Condition& condition : table.detect) summary.evidence.push_back(condition.that.text());
   for (const auto& [key, option] : table.options.items)
     summary.options.emplace_back(key + "=" + Plain(option.default_value), option.help);
+  for (const auto& [name, places] : table.metadata.items)
+    for (const MetadataPlace& place : places)
+      summary.has_training_config |= place.file == "config.json" && !place.keys.empty();
   return summary;
 }
 

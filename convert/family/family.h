@@ -35,8 +35,8 @@ class FamilyMetadata {
   virtual ~FamilyMetadata() = default;
   /// The values stored beside the tensors (a pickle's other keys), an object; nullptr when there are none.
   virtual Result<const nlohmann::json*> Values() const = 0;
-  /// The JSON or YAML file of this name beside the weights, parsed; nullptr when it is absent. `{number}` in
-  /// `name` stands for the digits in the name of the weight file.
+  /// The JSON, YAML or TOML file of this name beside the weights, parsed; nullptr when it is absent.
+  /// `{number}` in `name` stands for the digits in the name of the weight file.
   /// \error kCorrupt, kLimitExceeded  it does not parse
   virtual Result<const nlohmann::json*> File(const std::string& name) const = 0;
   /// Whether a file of this name lies beside the weights.
@@ -177,6 +177,7 @@ struct FamilySummary {
   std::vector<std::pair<std::string, std::string>> options;  ///< `KEY=DEFAULT`, help.
   bool is_user = false;                                      ///< From a rules file.
   bool is_abstract = false;                                  ///< Only there to be extended.
+  bool has_training_config = false;  ///< Its settings lie below keys of a config.json: it is a trainer's own.
 };
 FamilySummary Summarize(const FamilyTable& table);
 

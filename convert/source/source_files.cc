@@ -209,4 +209,8 @@ Result<std::string> SourceFiles::ReadSmall(const std::string& path, uint64_t byt
   return text;
 }
 
+std::string ShownPath(const SourceFiles& source, const std::string& path) {
+  return Join(source.name(), path);
+}
+
 }  // namespace weightfs

@@ -96,4 +96,7 @@ class SourceFiles : public std::enable_shared_from_this<SourceFiles> {
   std::map<std::string, std::string> bad_links_;
 };
 
+/// What messages call `path`, which is relative to the root of `source`.
+std::string ShownPath(const SourceFiles& source, const std::string& path);
+
 }  // namespace weightfs

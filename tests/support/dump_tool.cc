@@ -1,7 +1,8 @@
-// Prints what a checkpoint file holds as JSON, and writes the bytes of its tensors to a folder when one is
-// given: lets tests compare the readers with other programs without a mount.
+// Prints what a checkpoint holds as JSON, and writes the bytes of its tensors to a folder when one is given:
+// lets tests compare the readers with other programs without a mount.
 //
 //     weightfs_dump FILE [--weights KEY.PATH] [--raw FOLDER]
+//     weightfs_dump FOLDER [--weights KEY.PATH] [--raw FOLDER]     of a distributed checkpoint
 //     weightfs_dump FOLDER [--weights master|module] [--tag TAG] [--also FOLDER]... [--partial] [--raw
 //     FOLDER]
 #include <fmt/format.h>
@@ -17,8 +18,10 @@
 #include "convert/base/dtype.h"
 #include "convert/io/block_cache.h"
 #include "convert/io/local_file.h"
+#include "convert/source/dcp/reader.h"
 #include "convert/source/deepspeed/deepspeed.h"
 #include "convert/source/open_file.h"
+#include "convert/source/source_files.h"
 #include "convert/view/virtual_file.h"
 
 namespace weightfs {
@@ -88,8 +91,8 @@ Result<std::shared_ptr<SourceFiles>> OpenFolder(const std::string& path, const S
 }
 
 /// A DeepSpeed save: `{"ranks": [...]}`, the tensors of rank number I in the folder RAW/I.
-Result<nlohmann::ordered_json> DumpSave(const Arguments& arguments, const SourceContext& context) {
-  WEIGHTFS_TRY(const std::shared_ptr<SourceFiles> source, OpenFolder(arguments.path, context));
+Result<nlohmann::ordered_json> DumpSave(const std::shared_ptr<SourceFiles>& source,
+                                        const Arguments& arguments, const SourceContext& context) {
   WEIGHTFS_TRY(std::optional<DeepSpeedSave> save, FindDeepSpeedSave(source, "", arguments.tag));
   if (!save) return Fail(ErrorCode::kNotFound, arguments.path + ": no DeepSpeed save");
   for (const std::string& folder : arguments.also) {
@@ -116,9 +119,15 @@ Result<nlohmann::ordered_json> DumpSave(const Arguments& arguments, const Source
 Result<nlohmann::ordered_json> Dump(const Arguments& arguments) {
   SourceContext context;
   context.cache = std::make_shared<BlockCache>(context.limits.cache_bytes);
-  if (std::filesystem::is_directory(arguments.path)) return DumpSave(arguments, context);
-  WEIGHTFS_TRY(const FilePtr file, LocalFile::Open(arguments.path, arguments.path, {}));
   context.weights_key_path = arguments.weights;
+  if (std::filesystem::is_directory(arguments.path)) {
+    WEIGHTFS_TRY(const std::shared_ptr<SourceFiles> source, OpenFolder(arguments.path, context));
+    WEIGHTFS_TRY(const std::vector<SourceEntry> entries, source->List(""));
+    if (!FindDcpForm(entries)) return DumpSave(source, arguments, context);
+    WEIGHTFS_TRY(const Checkpoint checkpoint, ReadDcp(*source, "", context));
+    return DumpCheckpoint(checkpoint, arguments.raw, context.cache);
+  }
+  WEIGHTFS_TRY(const FilePtr file, LocalFile::Open(arguments.path, arguments.path, {}));
   WEIGHTFS_TRY(const Checkpoint checkpoint, OpenCheckpointFile(file, context));
   return DumpCheckpoint(checkpoint, arguments.raw, context.cache);
 }

@@ -17,6 +17,7 @@ struct Stem {
   std::string_view served;
 };
 constexpr Stem kStems[] = {
+    {"pytorch_model_fsdp", "model"},
     {"pytorch_model", "model"},
     {"diffusion_pytorch_model", "diffusion_pytorch_model"},
     {"adapter_model", "adapter_model"},

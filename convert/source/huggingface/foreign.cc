@@ -11,7 +11,6 @@ struct Sign {
   std::string_view format;
 };
 
-constexpr std::string_view kDcp = "a torch.distributed.checkpoint (DCP) folder";
 constexpr std::string_view kMegatron = "a Megatron checkpoint";
 constexpr std::string_view kNemo = "a NeMo checkpoint";
 
@@ -20,8 +19,6 @@ constexpr Sign kSigns[] = {
     {"latest_checkpointed_iteration.txt", "", true, kMegatron},
     {"model_optim_rng.pt", "", true, kMegatron},
     {"model_weights.ckpt", "", true, kNemo},
-    {"", ".distcp", true, kDcp},
-    {".metadata", "", false, kDcp},
     {"", ".nemo", false, kNemo},
 };
 

@@ -7,10 +7,11 @@
 #include <utility>
 
 #include "convert/base/relative_path.h"
-#include "convert/source/huggingface/deepspeed_weights.h"
+#include "convert/source/dcp/reader.h"
 #include "convert/source/huggingface/folder_scan.h"
 #include "convert/source/huggingface/foreign.h"
 #include "convert/source/huggingface/native_weights.h"
+#include "convert/source/huggingface/training_state.h"
 
 namespace weightfs {
 namespace {
@@ -73,7 +74,11 @@ class TreeScan {
                               Shown(folder.path), kDepthMax, kTreeEntriesMax));
     WEIGHTFS_CHECK(CheckCacheRoot(folder, entries));
     WEIGHTFS_TRY(FolderScan scan, ScanFolder(folder.path, entries, source_, limits_));
-    WEIGHTFS_TRY(const std::vector<std::string> saves, AddSave(folder, entries, scan));
+    if (folder.is_below_weights && FindDcpForm(entries)) {
+      repository_.hidden.push_back({folder.path, "a distributed checkpoint beside weights that are served"});
+      return {};
+    }
+    WEIGHTFS_TRY(const std::vector<std::string> states, AddTrainingState(folder, entries, scan));
     const auto foreign = FindForeignSign(entries);
     if (foreign) {
       if (first_sign_.empty()) first_sign_ = SayForeign(folder.path, *foreign);
@@ -87,7 +92,7 @@ class TreeScan {
       WEIGHTFS_CHECK(AddNativeWeights(folder.path, entries, scan));
     for (UnservedModel& model : scan.failed) WEIGHTFS_CHECK(AddUnserved(std::move(model)));
     if (entries.empty()) empty_folders_.push_back(folder.path);
-    PushFolders(folder, entries, saves, !scan.weights.empty());
+    PushFolders(folder, entries, states, !scan.weights.empty());
     std::ranges::move(scan.weights, std::back_inserter(repository_.weights));
     std::ranges::move(scan.files, std::back_inserter(repository_.files));
     std::ranges::move(scan.hidden, std::back_inserter(repository_.hidden));
@@ -95,12 +100,13 @@ class TreeScan {
     return {};
   }
 
-  /// A DeepSpeed save in the folder.
-  /// \return names of folders that belong to saves
-  Result<std::vector<std::string>> AddSave(const PendingFolder& folder,
-                                           const std::vector<SourceEntry>& entries, FolderScan& scan) {
-    auto found = FindSaveInFolder(source_.shared_from_this(), folder.path, entries, folder.path.empty(), scan,
-                                  options_);
+  /// A training state in the folder.
+  /// \return names of folders that belong to it
+  Result<std::vector<std::string>> AddTrainingState(const PendingFolder& folder,
+                                                    const std::vector<SourceEntry>& entries,
+                                                    FolderScan& scan) {
+    auto found = FindTrainingState(source_.shared_from_this(), folder.path, entries, folder.path.empty(),
+                                   scan, options_);
     if (!found) {
       const ErrorCode code = found.error().code;
       if (code == ErrorCode::kInvalidArgument || code == ErrorCode::kAmbiguous)
@@ -109,17 +115,12 @@ class TreeScan {
       return std::vector<std::string>();
     }
     if (!*found) return std::vector<std::string>();
-    FoundSave& save = **found;
-    repository_.has_numbered_saves |= save.has_tags;
-    std::ranges::move(save.hidden, std::back_inserter(scan.hidden));
-    std::ranges::move(save.warnings, std::back_inserter(scan.warnings));
-    if (save.set) {
-      std::erase_if(scan.hidden, [&](const HiddenFile& hidden) {
-        return std::ranges::find(save.set->shards, hidden.path) != save.set->shards.end();
-      });
-      scan.weights.assign(1, *std::move(save.set));
-    }
-    return std::move(save.skipped_folders);
+    TrainingState& state = **found;
+    repository_.has_numbered_saves |= state.has_tags;
+    std::ranges::move(state.hidden, std::back_inserter(scan.hidden));
+    std::ranges::move(state.warnings, std::back_inserter(scan.warnings));
+    if (state.set) scan.weights.assign(1, *std::move(state.set));
+    return std::move(state.skipped_folders);
   }
 
   /// Weights under names that families list.

@@ -34,7 +34,10 @@ struct WeightSet {
   std::shared_ptr<SourceFiles> overlay;  ///< The files are in this overlay; nullptr: in the source.
   /// The set is this save, and the shards are its files; else nullptr.
   std::shared_ptr<const DeepSpeedSave> deepspeed;
-  std::vector<WeightSet> beside;  ///< Weight files beside a save, which are served when it is not whole.
+  /// The set is the distributed checkpoint (source/dcp/) in this folder, and the shards are its files.
+  std::optional<std::string> dcp_folder;
+  /// Weight files beside a training state, which are served when it is not whole.
+  std::vector<WeightSet> beside;
 };
 
 /// A file that appears in the view as it is.
@@ -84,7 +87,7 @@ struct ScanOptions {
   /// File names under which weights lie where no Hugging Face name is (native_weights.h).
   std::vector<std::string> weight_patterns;
   std::string tag;      ///< `--tag`: which of several numbered saves.
-  std::string weights;  ///< `--weights`: "files" are the weights beside a save.
+  std::string weights;  ///< `--weights`: "files" are the weights beside a training state.
 };
 
 /// Sorts the files of `source` (a folder) into the classes above.
@@ -92,8 +95,10 @@ struct ScanOptions {
 /// A folder without weights under a name of Hugging Face, and none of whose parents has weights, has those
 /// that match a pattern. When there are none in the whole tree, a single torch file in its root is the
 /// weights. Files that weights of another format were recognised by are never shown.
+/// A training state (a save of DeepSpeed, a distributed checkpoint) is one set, and has the weight files
+/// beside it; other distributed checkpoints beside or below it (of an optimizer) are hidden.
 /// \error kNotFound  no weights anywhere: the message lists what is there
-/// \error kUnsupported  a checkpoint of a format that is not served (DCP, Megatron, ...): named
+/// \error kUnsupported  a checkpoint of a format that is not served (Megatron, NeMo): named
 /// \error kAmbiguous  the root of a Hugging Face cache repository: the message lists its snapshots; several
 /// saves
 /// \error kInvalidArgument  a tag that no save has

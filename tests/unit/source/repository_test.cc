@@ -372,8 +372,6 @@ TEST(NativeNames, MatchPatterns) {
 
 TEST_F(RepositoryTest, OtherFormatsAreNamed) {
   const std::pair<std::string, std::string> cases[] = {
-      {"__0_0.distcp", "DCP"},
-      {".metadata", "DCP"},
       {"latest_checkpointed_iteration.txt", "a Megatron checkpoint"},
       {"iter_0000010/mp_rank_00/model_optim_rng.pt", "a Megatron checkpoint"},
       {"model.nemo", "a NeMo checkpoint"},
@@ -388,11 +386,59 @@ TEST_F(RepositoryTest, OtherFormatsAreNamed) {
   }
 }
 
+TEST_F(RepositoryTest, ADistributedCheckpointIsOneSet) {
+  WriteAll({".metadata", "__0_0.distcp", "__1_0.distcp", "config.json", ".metadata.tmp"});
+  const Repository repository = Scan();
+  ASSERT_EQ(repository.weights.size(), 1u);
+  EXPECT_EQ(repository.weights[0].dcp_folder, "");
+  EXPECT_THAT(repository.weights[0].shards, ElementsAre(".metadata", "__0_0.distcp", "__1_0.distcp"));
+  EXPECT_THAT(Files(repository), ElementsAre("config.json"));
+}
+
+TEST_F(RepositoryTest, ATrainingStateComesBeforeTheFilesBesideIt) {
+  WriteAll({"model.safetensors", "config.json", "trainer_state.json", "pytorch_model_fsdp_0/.metadata",
+            "pytorch_model_fsdp_0/__0_0.distcp", "optimizer_0/.metadata", "optimizer_0/__0_0.distcp"});
+  Repository repository = Scan();
+  ASSERT_EQ(repository.weights.size(), 1u);
+  EXPECT_EQ(repository.weights[0].dcp_folder, "pytorch_model_fsdp_0");
+  EXPECT_EQ(repository.weights[0].folder, "");
+  ASSERT_EQ(repository.weights[0].beside.size(), 1u);
+  EXPECT_THAT(repository.weights[0].beside[0].shards, ElementsAre("model.safetensors"));
+  EXPECT_THAT(Files(repository), ElementsAre("config.json", "trainer_state.json"));
+  EXPECT_THAT(repository.folders, IsEmpty());
+
+  ScanOptions options;
+  options.weights = "files";
+  repository = TryScan(options).value();
+  EXPECT_THAT(Sets(repository), ElementsAre("model: model.safetensors"));
+  fs::remove(dir_ / "model.safetensors");
+  const auto nothing = TryScan(options);
+  ASSERT_FALSE(nothing.has_value());
+  EXPECT_EQ(nothing.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(nothing.error().message, HasSubstr("no weight files beside a distributed checkpoint"));
+}
+
+TEST_F(RepositoryTest, AnAdapterComesBeforeTheStateBesideIt) {
+  WriteAll(
+      {"adapter_model.safetensors", "pytorch_model_fsdp_0/.metadata", "pytorch_model_fsdp_0/__0_0.distcp"});
+  const Repository repository = Scan();
+  EXPECT_THAT(Sets(repository), ElementsAre("adapter_model: adapter_model.safetensors"));
+  EXPECT_THAT(repository.warnings, ElementsAre(HasSubstr("the adapter beside it is served")));
+  ScanOptions options;
+  options.weights = "model";
+  EXPECT_EQ(TryScan(options).value().weights[0].dcp_folder, "pytorch_model_fsdp_0");
+}
+
+TEST_F(RepositoryTest, MetadataOfSomethingElseIsNoTrainingState) {
+  WriteAll({"model.safetensors", ".metadata"});
+  EXPECT_THAT(Sets(Scan()), ElementsAre("model: model.safetensors"));
+}
+
 TEST_F(RepositoryTest, TrainingStateBesideWeightsIsLeftOutAloud) {
-  WriteAll({"model.safetensors", "latest", "state/__0_0.distcp", "state/note.txt"});
+  WriteAll({"model.safetensors", "latest", "state/model_optim_rng.pt", "state/note.txt"});
   const Repository repository = Scan();
   EXPECT_THAT(Sets(repository), ElementsAre("model: model.safetensors"));
-  EXPECT_THAT(repository.warnings, ElementsAre(HasSubstr("state: a torch.distributed.checkpoint")));
+  EXPECT_THAT(repository.warnings, ElementsAre(HasSubstr("state: a Megatron checkpoint")));
   EXPECT_THAT(Files(repository), ElementsAre("latest"));
   EXPECT_THAT(repository.folders, IsEmpty());
 }
@@ -442,7 +488,7 @@ TEST_F(RepositoryTest, SavesOfARootNeedNoLatest) {
 }
 
 TEST_F(RepositoryTest, PartialLeavesOutBadModels) {
-  WriteAll({"good/pytorch_model.bin", "other/__0_0.distcp"});
+  WriteAll({"good/pytorch_model.bin", "other/model_optim_rng.pt"});
   Write("bad/pytorch_model.bin.index.json", "{}");
   EXPECT_FALSE(TryScan().has_value());
   const auto scanned = TryScan({.mode = ScanMode::kPartial});

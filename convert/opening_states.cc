@@ -1,4 +1,4 @@
-// DeepSpeed saves: the files of ranks, here and on other nodes, and what lies beside and above them.
+// Training states: saves of DeepSpeed, whose ranks may lie on other nodes, and distributed checkpoints.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,30 +7,11 @@
 #include <utility>
 
 #include "convert/opening.h"
+#include "convert/source/dcp/reader.h"
 #include "convert/source/deepspeed/deepspeed.h"
 
 namespace weightfs {
 namespace {
-
-/// Files of the folder above a save that describe its model, whole names and beginnings.
-constexpr std::string_view kMetadataNames[] = {"config.json",
-                                               "generation_config.json",
-                                               "added_tokens.json",
-                                               "special_tokens_map.json",
-                                               "merges.txt",
-                                               "vocab.json",
-                                               "vocab.txt",
-                                               "spiece.model",
-                                               "preprocessor_config.json",
-                                               "processor_config.json"};
-constexpr std::string_view kMetadataPrefixes[] = {"tokenizer", "chat_template", "latest"};
-constexpr std::string_view kTokenizerFolder = "tokenizer";
-
-bool IsModelMetadata(std::string_view name) {
-  return std::ranges::find(kMetadataNames, name) != std::end(kMetadataNames) ||
-         std::ranges::any_of(kMetadataPrefixes,
-                             [&](std::string_view prefix) { return name.starts_with(prefix); });
-}
 
 /// The type of most bytes of floating tensors.
 std::optional<DType> MainDType(const Checkpoint& checkpoint) {
@@ -81,41 +62,20 @@ Status Opening::CheckAlso() const {
                                                        options_.also.front(), source_->name()));
 }
 
-/// Metadata above a tag folder belongs to the save.
-Status Opening::FindParent() {
-  const auto is_root = [](const WeightSet& set) {
-    return set.deepspeed != nullptr && set.deepspeed->folder.empty();
-  };
-  if (std::ranges::none_of(repository_.weights, is_root)) return {};
-  const std::string parent = std::filesystem::path(source_->resolved_root()).parent_path().string();
-  if (parent == source_->resolved_root()) return {};
-  WEIGHTFS_TRY(parent_, OpenRoot(parent));
-  return {};
+/// What is served in place of weight files beside it, and of the type that their config.json states.
+void Opening::NoteState(const WeightSet& set, const Checkpoint& first, std::string_view shown,
+                        std::string_view what, bool are_masters) {
+  if (const std::optional<DType> dtype = MainDType(first); are_masters && dtype)
+    served_dtypes_[set.folder] = *dtype;
+  if (set.beside.empty()) return;
+  opened_.report.notes.push_back(
+      fmt::format("{}: {} are served; --weights files serves the weight files beside it", shown, what));
+  for (const WeightSet& beside : set.beside)
+    for (const std::string& file : beside.shards)
+      opened_.report.hidden.emplace_back(file, "the training state is served; --weights files serves this");
 }
 
-Status Opening::CollectParentFiles() {
-  if (parent_ == nullptr) return {};
-  WEIGHTFS_TRY(const std::vector<SourceEntry> entries, parent_->List(""));
-  const auto add = [&](std::string path, const SourceEntry& entry) {
-    const auto own = std::ranges::find(side_files_, path, &SideFile::path);
-    if (own == side_files_.end())
-      AddSideFile({path, "the folder above", parent_, path, {}, entry.mtime_nanoseconds});
-  };
-  for (const SourceEntry& entry : entries) {
-    if (!entry.is_directory && IsModelMetadata(entry.name)) add(entry.name, entry);
-    if (!entry.is_directory || entry.name != kTokenizerFolder) continue;
-    WEIGHTFS_TRY(const std::vector<SourceEntry> files, parent_->List(entry.name));
-    WEIGHTFS_CHECK(opened_.tree.AddFolder(entry.name, 0));
-    for (const SourceEntry& file : files)
-      if (!file.is_directory && !file.name.starts_with('.')) add(JoinPath(entry.name, file.name), file);
-  }
-  return {};
-}
-
-Result<OpenedWeights> Opening::OpenSave(const WeightSet& set) {
-  SourceContext context;
-  context.limits = options_.limits;
-  context.cache = cache_;
+Result<OpenedWeights> Opening::OpenSave(const WeightSet& set, const SourceContext& context) {
   DeepSpeedSave save = *set.deepspeed;
   for (const std::string& folder : options_.also) {
     WEIGHTFS_TRY(const std::shared_ptr<SourceFiles> also, OpenOptionRoot("--also", folder));
@@ -132,17 +92,9 @@ Result<OpenedWeights> Opening::OpenSave(const WeightSet& set) {
     return Fail(ErrorCode::kInvalidArgument, fmt::format("--weights {}: {}: expected master, module or files",
                                                          options_.weights_key_path, save.shown));
   WEIGHTFS_TRY(DeepSpeedCheckpoint read, ReadDeepSpeed(save, options, context));
-  if (const std::optional<DType> dtype = MainDType(read.ranks.front()); read.are_masters && dtype)
-    served_dtypes_[set.folder] = *dtype;
-  if (!set.beside.empty()) {
-    opened_.report.notes.push_back(
-        fmt::format("{}: the {} of this save are served; --weights files serves the weight "
-                    "files beside it",
-                    save.shown, read.are_masters ? "masters" : "copies in `module`"));
-    for (const WeightSet& beside : set.beside)
-      for (const std::string& file : beside.shards)
-        opened_.report.hidden.emplace_back(file, "the save beside it is served; --weights files serves this");
-  }
+  NoteState(set, read.ranks.front(), save.shown,
+            read.are_masters ? "the masters of this save" : "the copies in `module` of this save",
+            read.are_masters);
   if (read.ranks.size() == 1) return OpenedWeights(std::move(read.ranks.front()));
   std::vector<std::string> files;
   for (size_t rank = 0; rank < read.ranks.size(); ++rank)
@@ -152,7 +104,17 @@ Result<OpenedWeights> Opening::OpenSave(const WeightSet& set) {
   return joined;
 }
 
-/// The save is not whole, and the weights lie beside it in files too.
+/// What the config.json of a run states is the type that it computes in; the state has that of its
+/// parameters.
+Result<OpenedWeights> Opening::OpenDcp(const WeightSet& set, const SourceContext& context) {
+  SourceFiles& files = FilesOf(set);
+  WEIGHTFS_TRY(Checkpoint read, ReadDcp(files, *set.dcp_folder, context));
+  NoteState(set, read, ShownPath(files, *set.dcp_folder), "the tensors of this distributed checkpoint",
+            true);
+  return OpenedWeights(std::move(read));
+}
+
+/// The state is not whole, and the weights lie beside it in files too.
 Status Opening::ServeBeside(const WeightSet& set, const Error& cause) {
   opened_.report.notes.push_back(cause.message + "; the weight files beside it are served");
   for (const WeightSet& beside : set.beside) WEIGHTFS_CHECK(TakeWeights(beside));
