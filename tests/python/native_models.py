@@ -131,3 +131,54 @@ def nanochat(state: State, heads: int, key_heads: int, ids: torch.Tensor) -> tor
         x = x + linear(f"{block}.mlp.c_proj", F.relu(linear(f"{block}.mlp.c_fc", norm(x))).square())
         layer += 1
     return 15 * torch.tanh(F.linear(norm(x), state["lm_head.weight"]) / 15)
+
+
+def rotate_halves(x: torch.Tensor, theta: float) -> torch.Tensor:
+    """Rotary positions of GPT-NeoX: channel k and channel k + size / 2 are one pair."""
+    half = x.shape[-1] // 2
+    frequencies = 1.0 / theta ** (torch.arange(0, 2 * half, 2).float() / (2 * half))
+    angles = torch.outer(torch.arange(x.shape[1]).float(), frequencies)[:, None]
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat([a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], -1)
+
+
+def olmo_classic(state: State, heads: int, key_heads: int, ids: torch.Tensor, *, after: bool, theta: float = 10000.0,
+                 eps: float = 1e-5, clip: float | None = None) -> torch.Tensor:
+    """The first OLMo trainer's model: norms without weights before each part, or (`after`) RMS norms behind them."""
+    channels = state["transformer.wte.weight"].shape[1]
+
+    def norm(name, x):
+        if not after:
+            return F.layer_norm(x, (channels,), eps=eps)
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * state[f"{name}.weight"]
+
+    def attention(block, x):
+        if f"{block}.att_proj.weight" in state:
+            qkv = F.linear(x, state[f"{block}.att_proj.weight"])
+        else:
+            qkv = torch.cat([F.linear(x, state[f"{block}.{p}_proj.weight"]) for p in "qkv"], -1)
+        if clip is not None:
+            qkv = qkv.clamp(-clip, clip)
+        size = channels // heads
+        q, k, v = qkv.split((channels, key_heads * size, key_heads * size), dim=-1)
+        if after:
+            q, k = norm(f"{block}.q_norm", q), norm(f"{block}.k_norm", k)
+        q, k, v = (part.unflatten(2, (-1, size)) for part in (q, k, v))
+        return F.linear(attend(rotate_halves(q, theta), rotate_halves(k, theta), v), state[f"{block}.attn_out.weight"])
+
+    def feed_forward(block, x):
+        up, gate = F.linear(x, state[f"{block}.ff_proj.weight"]).chunk(2, dim=-1)
+        return F.linear(F.silu(gate) * up, state[f"{block}.ff_out.weight"])
+
+    x = state["transformer.wte.weight"][ids]
+    layer = 0
+    while f"transformer.blocks.{layer}.attn_out.weight" in state:
+        block = f"transformer.blocks.{layer}"
+        if after:
+            x = x + norm(f"{block}.attn_norm", attention(block, x))
+            x = x + norm(f"{block}.ff_norm", feed_forward(block, x))
+        else:
+            x = x + attention(block, norm("", x))
+            x = x + feed_forward(block, norm("", x))
+        layer += 1
+    return F.linear(norm("transformer.ln_f", x), state.get("transformer.ff_out.weight", state["transformer.wte.weight"]))

@@ -8,6 +8,7 @@ import transformers
 
 import families_gpt  # noqa: F401 - registers its cases
 import families_llama  # noqa: F401
+import families_olmo  # noqa: F401
 import families_wrapped  # noqa: F401
 import family_references
 import oracle

@@ -14,6 +14,7 @@ import pytest
 import cogvideox_writer
 import families_gpt  # noqa: F401 - registers its cases
 import families_llama  # noqa: F401
+import families_olmo  # noqa: F401
 import oracle
 from family_cases import ABSENT, CASES
 from family_references import REFERENCES
@@ -34,6 +35,8 @@ CHECKPOINTS = {
     "llama": ["llama_2_grouped", "llama_in_one_file", "llama_2_shared_table", "llama_small_vocabulary",
               "llama_copied_heads", "llama_31"],
     "mistral": ["mistral", "mistral_experts", "mistral_ranks"],
+    "olmo1": ["olmo1_grouped", "olmo1", "olmo1_separate"],
+    "olmo2-classic": ["olmo2_classic_grouped", "olmo2_classic", "olmo2_classic_separate"],
     **{family: [name for name, reference in REFERENCES.items() if reference.family == family]
        for family in ("litgpt", "litgpt-gemma", "litgpt-neox", "litgpt-falcon", "litgpt-phi", "torchtune", "whisper")},
     **{family: [name for name, case in cogvideox_writer.PARTS.items() if case.family == family]
@@ -41,8 +44,8 @@ CHECKPOINTS = {
 }
 
 # Families of one table, and the configuration that their writers expect.
-CONFIGURED = ["nanogpt", "build-nanogpt", "nanochat", "llama", "llama2c", "mistral", "cogvideox", "cogvideox-native",
-              "cogvideox-vae"]
+CONFIGURED = ["nanogpt", "build-nanogpt", "nanochat", "llama", "llama2c", "mistral", "olmo1", "olmo2-classic",
+              "cogvideox", "cogvideox-native", "cogvideox-vae"]
 
 
 @dataclass
