@@ -13,7 +13,7 @@ set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../mount-scripts/lib.sh"
 cd "$weightfs_repo" || exit 1
 
-stages=(packages fuse build ctest environments pytest-hf5 pytest-hf4 families consumer scripts sanitizers fuzz)
+stages=(packages fuse build ctest environments pytest-hf5 pytest-hf4 families olmo consumer scripts sanitizers fuzz)
 fast_stages=(packages fuse build ctest environments pytest-fast)
 fast=
 only=()
@@ -179,6 +179,11 @@ use_deepspeed() {
   touch "$deepspeed_older/.complete"
 }
 
+# OLMo-core, which wants other versions than the tests.
+use_olmo_python() {
+  ensure_venv olmo "$weightfs_repo/tests/requirements/olmo.txt" && olmo_python=$venv_python
+}
+
 use_node_modules() {
   local folder key
   key=$(cat tests/node/package.json tests/node/package-lock.json | sha256sum | cut -c1-12)
@@ -191,12 +196,13 @@ use_node_modules() {
 }
 
 stage_environments() {
-  use_python hf5 && use_node_modules && use_deepspeed && { [ -n "$fast" ] || { use_python hf4 && use_convert_python; }; }
+  use_python hf5 && use_node_modules && use_deepspeed &&
+    { [ -n "$fast" ] || { use_python hf4 && use_convert_python && use_olmo_python; }; }
 }
 
 stage_pytest-hf5() {
   use_python hf5 && use_node_modules && use_deepspeed &&
-    run_pytest pytest-hf5 "$python" "$weightfs_repo/build/dev/cli/weightfs" "${families[@]/#/--ignore=}"
+    run_pytest pytest-hf5 "$python" "$weightfs_repo/build/dev/cli/weightfs" "${families[@]/#/--ignore=}" --ignore=test_olmo.py
 }
 
 stage_pytest-hf4() {
@@ -219,9 +225,21 @@ stage_families() {
   return "$status"
 }
 
+# OLMo-core runs, which OLMo-core writes and converts once.
+stage_olmo() {
+  local made=$weightfs_repo/build/olmo-runs
+  use_olmo_python || return
+  rm -rf "$made"
+  one_test olmo-runs "$olmo_python" tests/python/olmo_writer.py "$made" || return
+  use_python hf5 && WEIGHTFS_OLMO=$made run_pytest olmo-hf5 "$python" "$weightfs_repo/build/dev/cli/weightfs" test_olmo.py
+  local status=$?
+  rm -rf "$made"
+  return "$status"
+}
+
 stage_pytest-fast() {
   use_python hf5 && use_node_modules && use_deepspeed &&
-    run_pytest pytest-fast "$python" "$weightfs_repo/build/dev/cli/weightfs" -m 'not slow'
+    run_pytest pytest-fast "$python" "$weightfs_repo/build/dev/cli/weightfs" -m 'not slow' --ignore=test_olmo.py
 }
 
 stage_consumer() { one_test consumer tests/consumer/run.sh; }
