@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures weightfs against the ceiling and against what a user would use instead, interleaved in one run.
 #
-#   bench/run.sh [--quick] [--only reads|views|loads|scale|deepspeed] [--work DIR] [--json FILE]
+#   bench/run.sh [--quick] [--only reads|views|loads|scale|deepspeed|dcp] [--work DIR] [--json FILE]
 #
 # Needs root (it drops page caches between cold runs), /dev/fuse and about 20 GB of disk. Prints tables and, with
 # --json, writes every figure. docs/performance.md says what was measured with it and on what machine.

@@ -5,9 +5,9 @@ import json
 import pathlib
 import tempfile
 
-from . import deepspeed, loads, machine, reads, scale, views
+from . import dcp, deepspeed, loads, machine, reads, scale, views
 
-MEASUREMENTS = {"reads": reads, "views": views, "loads": loads, "scale": scale, "deepspeed": deepspeed}
+MEASUREMENTS = {"reads": reads, "views": views, "loads": loads, "scale": scale, "deepspeed": deepspeed, "dcp": dcp}
 
 
 def main():

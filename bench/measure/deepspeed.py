@@ -24,17 +24,6 @@ print(json.dumps({"seconds": time.monotonic() - start, "peak_bytes": peak}))
 """
 
 
-def _peak_bytes(pid):
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError(f"no VmHWM for {pid}")
-
-
-def _daemon(mountpoint):
-    return json.loads((mountpoint / ".weightfs" / "status.json").read_text())["pid"]
-
-
 def _sequential(tools, path, sources):
     for source in sources:
         machine.warm(source)
@@ -57,13 +46,13 @@ def _convert_and_load(tools, save, config):
 def _mount_and_load(tools, save):
     with tools.mount(save) as (mountpoint, seconds):
         loaded = loads._python(loads.LOAD, mountpoint, "float32", "safetensors")
-        peak = _peak_bytes(_daemon(mountpoint))
+        peak = machine.peak_rss_bytes(machine.daemon_pid(mountpoint))
     return {"seconds": seconds + loaded["seconds"], "peak_bytes": peak, "written_bytes": 0, "sum": loaded["sum"]}
 
 
 def _mount_many(tools, save):
     with tools.mount(save) as (mountpoint, seconds):
-        pid = _daemon(mountpoint)
+        pid = machine.daemon_pid(mountpoint)
         descriptors = len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir()))
         return {"seconds": seconds, "rss_bytes": machine.rss_bytes(pid), "descriptors": descriptors}
 

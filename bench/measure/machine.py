@@ -129,11 +129,19 @@ def ratios(figures, name, base):
     return statistics.median(pairs), min(pairs), max(pairs)
 
 
-def rss_bytes(pid):
+def rss_bytes(pid, field="VmRSS"):
     for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
-    raise ValueError(f"no VmRSS for {pid}")
+    raise ValueError(f"no {field} for {pid}")
+
+
+def daemon_pid(mountpoint):
+    return json.loads((mountpoint / ".weightfs" / "status.json").read_text())["pid"]
+
+
+def peak_rss_bytes(pid):
+    return rss_bytes(pid, "VmHWM")
 
 
 def describe():
