@@ -253,7 +253,7 @@ stage_scripts() {
 stage_sanitizers() {
   configure_and_build asan-ubsan && run_ctest asan-ubsan && use_python hf5 && use_deepspeed &&
     run_pytest pytest-sanitizers "$python" "$weightfs_repo/build/asan-ubsan/cli/weightfs" -m 'not slow' \
-      test_byte_equality.py test_refusals.py test_repositories.py test_deepspeed.py
+      test_byte_equality.py test_refusals.py test_repositories.py test_deepspeed.py test_dcp.py test_cogvideox.py
 }
 
 stage_fuzz() {
