@@ -63,9 +63,11 @@ class DcpReader {
     for (const size_t number : subtree_.tensors) {
       DcpTensor& tensor = metadata_.tensors[number];
       std::vector<Box> boxes;
+      boxes.reserve(tensor.chunks.size());
       for (const DcpChunk& chunk : tensor.chunks) boxes.push_back({chunk.offsets, chunk.sizes});
       const std::vector<size_t> kept = DropCopies(boxes);
       std::vector<Box> kept_boxes;
+      kept_boxes.reserve(kept.size());
       for (const size_t i : kept) kept_boxes.push_back(boxes[i]);
       WEIGHTFS_CHECK(CheckCovered(tensor.shape, kept_boxes, TensorPlace(tensor)));
       first_wanted_.push_back(wanted_.size());

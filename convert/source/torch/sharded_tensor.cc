@@ -114,7 +114,7 @@ Result<std::optional<ShardedTensor>> ReadDTensor(const Subclass& subclass, Stora
     return Fail(ErrorCode::kCorrupt,
                 fmt::format("a DTensor that is cut along axis {}; expected one below {}",
                             axis == nullptr ? "?" : DescribeValue(*axis), sharded.shape.size()));
-  sharded.shard_axis = *number;
+  sharded.shard_axis = number;
   WEIGHTFS_CHECK(AddPart(StateAttribute(subclass.state, "_local_tensor"), {}, storages, limits, sharded));
   return sharded;
 }
