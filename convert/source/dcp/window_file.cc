@@ -6,9 +6,9 @@
 namespace weightfs {
 namespace {
 
-constexpr uint64_t kWindowBytes = 8_KiB;
+constexpr uint64_t kWindowBytes = 4_KiB;
 /// What lies before a read: a zip directory is read from its end.
-constexpr uint64_t kBeforeBytes = 3_KiB;
+constexpr uint64_t kBeforeBytes = 2_KiB;
 
 }  // namespace
 
