@@ -16,8 +16,6 @@
 namespace weightfs {
 namespace {
 
-std::string_view LastComponent(std::string_view path) { return path.substr(path.rfind('/') + 1); }
-
 std::string_view ParentOf(std::string_view path) {
   const size_t slash = path.rfind('/');
   return slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);

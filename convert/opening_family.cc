@@ -12,8 +12,6 @@
 namespace weightfs {
 namespace {
 
-std::string_view FileName(std::string_view path) { return path.substr(path.rfind('/') + 1); }
-
 /// Keys of both objects whose values differ: "n_layer (2, derived 4)".
 std::string Differences(const nlohmann::ordered_json& given, const nlohmann::ordered_json& derived) {
   constexpr size_t kValueBytesMax = 60;
@@ -112,7 +110,7 @@ void Opening::ReportIdentity() {
   Report& report = opened_.report;
   report.family = kNoFamily;
   for (const SideFile& file : side_files_) {
-    const std::string_view name = FileName(file.path);
+    const std::string_view name = LastComponent(file.path);
     if (name == "model_index.json") report.family_evidence.push_back(file.path + ": a diffusers pipeline");
     if (name == "adapter_config.json") report.family_evidence.push_back(file.path + ": a PEFT adapter");
     if (name == kConfigName) ReportConfig(file);

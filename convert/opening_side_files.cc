@@ -8,11 +8,6 @@
 #include "convert/target/hf/config_json.h"
 
 namespace weightfs {
-namespace {
-
-std::string_view FileName(std::string_view path) { return path.substr(path.rfind('/') + 1); }
-
-}  // namespace
 
 void Opening::AddSideFile(SideFile file) {
   const auto place =
@@ -87,7 +82,7 @@ Result<VirtualFilePtr> Opening::ServeConfig(const SideFile& file) {
 Status Opening::ServeSideFiles() {
   // A dtype that changes is stated by the config.json of each folder that holds weights.
   const auto describes_weights = [&](const std::string& path) {
-    if (FileName(path) != kConfigName) return false;
+    if (LastComponent(path) != kConfigName) return false;
     const std::string folder = path.size() == kConfigName.size()
                                    ? std::string()
                                    : path.substr(0, path.size() - kConfigName.size() - 1);

@@ -74,7 +74,7 @@ Result<SetFamily> Opening::FindFamily(const WeightSet& set, const OpenedWeights&
                                       const SetSurroundings& surroundings) {
   const std::string& path = set.shards.front().empty() ? source_->name() : set.shards.front();
   std::string number = set.number;
-  if (number.empty()) number = NativeNumber(families_->WeightPatterns(), path.substr(path.rfind('/') + 1));
+  if (number.empty()) number = NativeNumber(families_->WeightPatterns(), LastComponent(path));
   MetadataFiles files(options_.limits, std::move(number));
   if (set.folder.empty())
     for (const std::shared_ptr<SourceFiles>& parent : parents_) {

@@ -14,4 +14,7 @@ inline std::string JoinPath(std::string_view folder, std::string_view name) {
   return path.append(name);
 }
 
+/// The name of a file or folder: what follows the last '/' of `path`.
+inline std::string_view LastComponent(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
 }  // namespace weightfs

@@ -7,19 +7,6 @@
 #include "convert/source/utf8.h"
 
 namespace weightfs {
-namespace {
-
-constexpr size_t kNamesShownMax = 8;
-
-std::string ShownNames(const std::vector<std::string_view>& names) {
-  std::string text;
-  for (size_t i = 0; i < names.size() && i < kNamesShownMax; ++i)
-    text += fmt::format("{}{}", i == 0 ? "" : ", ", Quoted(names[i]));
-  if (names.size() > kNamesShownMax) text += fmt::format(" and {} more", names.size() - kNamesShownMax);
-  return text;
-}
-
-}  // namespace
 
 Status CheckTensorNames(const Checkpoint& checkpoint, std::string_view file, const Limits& limits) {
   const uint64_t count = checkpoint.tensors.size() + checkpoint.unsupported.size();
@@ -31,28 +18,28 @@ Status CheckTensorNames(const Checkpoint& checkpoint, std::string_view file, con
   for (const SourceTensor& tensor : checkpoint.tensors) names.push_back(tensor.name);
   for (const UnsupportedTensor& tensor : checkpoint.unsupported) names.push_back(tensor.name);
 
-  std::vector<std::string_view> not_text;
-  std::ranges::copy_if(names, std::back_inserter(not_text),
-                       [](std::string_view name) { return !IsUtf8(name); });
+  std::vector<std::string> not_text;
+  for (const std::string_view name : names)
+    if (!IsUtf8(name)) not_text.emplace_back(name);
   if (!not_text.empty())
     return Fail(
         ErrorCode::kCorrupt,
         fmt::format("{}: tensor names that are not valid UTF-8 (lone surrogates, or other bytes): {}; "
                     "expected text that JSON can carry",
-                    file, ShownNames(not_text)));
+                    file, ListQuoted(not_text)));
 
   std::ranges::sort(names);
   if (std::ranges::binary_search(names, std::string_view("__metadata__")))
     return Fail(ErrorCode::kCorrupt, fmt::format("{}: a tensor named '__metadata__'; expected another name, "
                                                  "safetensors reserves this one",
                                                  file));
-  std::vector<std::string_view> twice;
+  std::vector<std::string> twice;
   for (size_t i = 1; i < names.size(); ++i)
-    if (names[i] == names[i - 1] && (twice.empty() || twice.back() != names[i])) twice.push_back(names[i]);
+    if (names[i] == names[i - 1] && (twice.empty() || twice.back() != names[i])) twice.emplace_back(names[i]);
   if (!twice.empty())
     return Fail(ErrorCode::kCorrupt,
                 fmt::format("{}: names that more than one tensor has: {}; expected each once", file,
-                            ShownNames(twice)));
+                            ListQuoted(twice)));
   return {};
 }
 

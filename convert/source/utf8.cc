@@ -1,8 +1,11 @@
 #include "convert/source/utf8.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <ranges>
 
 namespace weightfs {
 namespace {
@@ -16,6 +19,10 @@ bool Continues(std::string_view text, size_t from, size_t count) {
   for (size_t i = 0; i < count; ++i)
     if ((ByteAt(text, from + i) & 0xC0) != 0x80) return false;
   return true;
+}
+
+std::string AndMore(std::span<const std::string> names) {
+  return names.size() > kListedNamesMax ? fmt::format(" and {} more", names.size() - kListedNamesMax) : "";
 }
 
 }  // namespace
@@ -65,6 +72,16 @@ std::string Quoted(std::string_view text) {
   }
   result += i < text.size() ? "'..." : "'";
   return result;
+}
+
+std::string ListNames(std::span<const std::string> names) {
+  const auto shown = names.first(std::min(names.size(), kListedNamesMax));
+  return fmt::format("{}{}", fmt::join(shown, ", "), AndMore(names));
+}
+
+std::string ListQuoted(std::span<const std::string> names) {
+  const auto quoted = names.first(std::min(names.size(), kListedNamesMax)) | std::views::transform(Quoted);
+  return fmt::format("{}{}", fmt::join(quoted, ", "), AndMore(names));
 }
 
 }  // namespace weightfs

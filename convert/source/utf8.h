@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,15 @@ size_t Utf8SequenceLength(std::string_view text);
 
 /// `text` for messages: in quotes, control characters and bytes that are not UTF-8 as `\xHH`, long text cut.
 std::string Quoted(std::string_view text);
+
+/// How many names a message lists; of more it says how many there are.
+inline constexpr size_t kListedNamesMax = 8;
+
+/// `names` for messages: "a, b and 5 more".
+std::string ListNames(std::span<const std::string> names);
+
+/// The same of names that a file chose: "'a', 'b' and 5 more".
+std::string ListQuoted(std::span<const std::string> names);
 
 /// True when all of `text` is UTF-8.
 bool IsUtf8(std::string_view text);

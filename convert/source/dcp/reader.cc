@@ -195,7 +195,7 @@ Result<std::vector<std::string>> RankMetadata(std::span<const SourceEntry> entri
 }  // namespace
 
 bool IsDcpFile(std::string_view name) {
-  name = name.substr(name.rfind('/') + 1);
+  name = LastComponent(name);
   return IsPayload(name) || MetadataRank(name).has_value() || IsDcpShardName(name) || IsShardedRankName(name);
 }
 

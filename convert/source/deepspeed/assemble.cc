@@ -21,7 +21,6 @@ namespace weightfs {
 namespace {
 
 constexpr std::string_view kTied = "tied_modules.";
-constexpr size_t kNamesShownMax = 8;
 
 std::string ShapeText(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
@@ -287,7 +286,7 @@ class Assembler {
     if (lost.empty()) return;
     for (const std::string& name : lost) left_out_.push_back({name, "a buffer that no file holds"});
     module_.warnings.push_back(fmt::format("{}: {} buffers that no file holds: {}; they are left out",
-                                           stages_.front().states->file, lost.size(), ListNames(lost)));
+                                           stages_.front().states->file, lost.size(), ListQuoted(lost)));
   }
 
   Status SayMissing() {
@@ -296,24 +295,16 @@ class Assembler {
           fmt::format("{}: {} parameters without data ({}): this version of DeepSpeed saved neither tied "
                       "names nor frozen "
                       "parameters; from_pretrained ties names again where config.json says so",
-                      stages_.front().states->file, lost_.size(), ListNames(lost_)));
+                      stages_.front().states->file, lost_.size(), ListQuoted(lost_)));
     if (missing_.empty()) return {};
     for (const std::string& name : missing_)
       left_out_.push_back({name, "--partial: a file that holds some of it is missing"});
     const std::string message =
         fmt::format("{}: {} parameters that the files do not hold whole: {}; expected all",
-                    stages_.front().states->file, missing_.size(), ListNames(missing_));
+                    stages_.front().states->file, missing_.size(), ListQuoted(missing_));
     if (!partial_) return Fail(ErrorCode::kNotFound, message, "--partial leaves them out");
     module_.warnings.push_back(message + "; they are left out (--partial)");
     return {};
-  }
-
-  static std::string ListNames(const std::vector<std::string>& names) {
-    std::string text;
-    for (size_t i = 0; i < names.size() && i < kNamesShownMax; ++i)
-      text += fmt::format("{}{}", i == 0 ? "" : ", ", Quoted(names[i]));
-    if (names.size() > kNamesShownMax) text += fmt::format(" and {} more", names.size() - kNamesShownMax);
-    return text;
   }
 
   Checkpoint module_;

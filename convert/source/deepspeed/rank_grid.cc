@@ -8,6 +8,7 @@
 #include <set>
 
 #include "convert/base/bytes.h"
+#include "convert/base/relative_path.h"
 
 namespace weightfs {
 namespace {
@@ -328,8 +329,7 @@ class GridReader {
     // Names of optimizer files begin as those that are there do.
     std::string prefix;
     if (!optimizer_files_.empty()) {
-      const std::string& path = optimizer_files_.begin()->second->path;
-      const std::string name = path.substr(path.rfind('/') + 1);
+      const std::string_view name = LastComponent(optimizer_files_.begin()->second->path);
       prefix = name.substr(0, name.find("zero_pp_rank_"));
     }
     std::vector<std::string> names;

@@ -14,7 +14,6 @@ namespace weightfs {
 namespace {
 
 constexpr uint64_t kLatestBytesMax = 4096;
-constexpr size_t kTagsShownMax = 8;
 constexpr std::string_view kLatest = "latest", kLatestUniversal = "latest_universal";
 constexpr std::string_view kUniversalFolder = "zero", kScript = "zero_to_fp32.py";
 
@@ -30,16 +29,6 @@ bool HasFolder(std::span<const SourceEntry> entries, std::string_view name) {
 
 bool IsPlainName(std::string_view name) {
   return !name.empty() && name != "." && name != ".." && !name.contains('/') && !name.contains('\0');
-}
-
-std::string_view LastComponent(std::string_view path) { return path.substr(path.rfind('/') + 1); }
-
-std::string ListTags(const std::vector<std::string>& tags) {
-  const size_t shown = std::min(tags.size(), kTagsShownMax);
-  std::string text =
-      fmt::format("{}", fmt::join(tags.begin(), tags.begin() + static_cast<ptrdiff_t>(shown), ", "));
-  if (shown < tags.size()) text += fmt::format(" and {} more", tags.size() - shown);
-  return text;
 }
 
 /// Each file that is held open takes two descriptors; 1,024 of them are the usual limit.
@@ -131,19 +120,19 @@ class SaveFinder {
     if (!tag_.empty()) {
       if (is_there(tag_)) return std::string(tag_);
       return Fail(ErrorCode::kInvalidArgument, fmt::format("--tag {}: no such save in {}; expected one of {}",
-                                                           tag_, Shown(), ListTags(tags_)));
+                                                           tag_, Shown(), ListNames(tags_)));
     }
     if (!latest.empty()) {
       if (is_there(latest)) return latest;
       return Fail(
           ErrorCode::kNotFound,
           fmt::format("{}: names {}, which is no save here; expected {}", latest_path_, Quoted(latest),
-                      tags_.empty() ? "a folder of rank files" : "one of " + ListTags(tags_)),
+                      tags_.empty() ? "a folder of rank files" : "one of " + ListNames(tags_)),
           tags_.empty() ? "" : "choose one with --tag TAG");
     }
     if (tags_.size() == 1) return tags_.front();
     return Fail(ErrorCode::kAmbiguous,
-                fmt::format("{}: several saves and no `latest`: {}; expected one", Shown(), ListTags(tags_)),
+                fmt::format("{}: several saves and no `latest`: {}; expected one", Shown(), ListNames(tags_)),
                 "choose one with --tag TAG");
   }
 

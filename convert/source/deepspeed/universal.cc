@@ -25,7 +25,6 @@ using pickle::NodePtr;
 
 constexpr std::string_view kFolder = "zero", kMasterFile = "fp32.pt";
 constexpr size_t kFilesHeldMax = 256;
-constexpr size_t kNamesShownMax = 8;
 /// Elements of each parameter that are compared.
 constexpr uint64_t kElementsCompared = 64;
 
@@ -74,13 +73,9 @@ class UniversalReader {
   }
 
   std::unexpected<Error> FailMissing(const std::vector<std::string>& missing) const {
-    std::string text;
-    for (size_t i = 0; i < missing.size() && i < kNamesShownMax; ++i)
-      text += fmt::format("{}{}", i == 0 ? "" : ", ", Quoted(missing[i]));
-    if (missing.size() > kNamesShownMax) text += fmt::format(" and {} more", missing.size() - kNamesShownMax);
     return Fail(ErrorCode::kNotFound,
                 fmt::format("{}/{}: no folders of {} parameters: {}; expected one for each", root_->name(),
-                            folder_, missing.size(), text));
+                            folder_, missing.size(), ListQuoted(missing)));
   }
 
   Status Read(const std::string& name, const NamedShape* named, std::vector<RebuiltParameter>& parameters) {

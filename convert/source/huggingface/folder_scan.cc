@@ -12,11 +12,10 @@
 #include "convert/base/relative_path.h"
 #include "convert/source/huggingface/classify.h"
 #include "convert/source/huggingface/weight_index.h"
+#include "convert/source/utf8.h"
 
 namespace weightfs {
 namespace {
-
-constexpr size_t kListedNamesMax = 8;
 
 /// The weights of one (stem, variant) in one extension. Names of files of the folder; empty when there is
 /// none.

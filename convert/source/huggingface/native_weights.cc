@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "convert/base/relative_path.h"
+#include "convert/source/utf8.h"
 
 namespace weightfs {
 namespace {
@@ -17,7 +18,6 @@ constexpr std::string_view kPart = "{part}";
 constexpr std::string_view kNumber = "{number}";
 constexpr std::string_view kLz4Suffix = ".lz4";
 constexpr size_t kDigitsMax = 9;
-constexpr size_t kListedMax = 8;
 
 std::string_view LeadingDigits(std::string_view text) {
   size_t count = 0;
@@ -34,12 +34,6 @@ uint32_t NumberOf(std::string_view digits) {
 std::string_view WithoutLz4(std::string_view name) {
   if (name.ends_with(kLz4Suffix)) name.remove_suffix(kLz4Suffix.size());
   return name;
-}
-
-std::string List(const std::vector<std::string>& names) {
-  const size_t shown = std::min(names.size(), kListedMax);
-  return fmt::format("{}{}", fmt::join(names.begin(), names.begin() + static_cast<ptrdiff_t>(shown), ", "),
-                     shown < names.size() ? fmt::format(" and {} more", names.size() - shown) : "");
 }
 
 /// `pattern` with its placeholders filled in.
@@ -84,14 +78,14 @@ Status CheckRanks(const std::map<uint32_t, Match>& ranks, std::string_view patte
   std::vector<std::string> missing;
   uint32_t next = 0;
   for (const auto& [rank, match] : ranks) {
-    for (; next < rank && missing.size() <= kListedMax; ++next)
+    for (; next < rank && missing.size() <= kListedNamesMax; ++next)
       missing.push_back(
           Fill(pattern, fmt::format("{:0{}}", next, match.name.part.size()), match.name.number));
     next = rank + 1;
   }
   return Fail(ErrorCode::kNotFound,
               fmt::format("{}: {} missing; expected the files of all ranks, {} is there", shown,
-                          List(missing), ranks.rbegin()->second.file),
+                          ListNames(missing), ranks.rbegin()->second.file),
               "copy or download the missing files");
 }
 
@@ -102,15 +96,15 @@ Result<const std::map<uint32_t, Match>*> ChooseSave(const Saves& saves, std::str
   if (tag.empty()) {
     if (saves.size() == 1) return &saves.begin()->second;
     return Fail(ErrorCode::kAmbiguous,
-                fmt::format("{}: the saves {}; expected one of them", shown, List(numbers)),
+                fmt::format("{}: the saves {}; expected one of them", shown, ListNames(numbers)),
                 fmt::format("choose one with --tag {}", numbers.back()));
   }
   const std::string_view digits = LeadingDigits(tag);
   const auto chosen =
       digits.size() == tag.size() && digits.size() <= kDigitsMax ? saves.find(NumberOf(digits)) : saves.end();
   if (chosen != saves.end()) return &chosen->second;
-  return Fail(ErrorCode::kInvalidArgument,
-              fmt::format("--tag {}: no such save in {}; expected one of {}", tag, shown, List(numbers)));
+  return Fail(ErrorCode::kInvalidArgument, fmt::format("--tag {}: no such save in {}; expected one of {}",
+                                                       tag, shown, ListNames(numbers)));
 }
 
 }  // namespace

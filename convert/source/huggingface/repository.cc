@@ -12,13 +12,13 @@
 #include "convert/source/huggingface/foreign.h"
 #include "convert/source/huggingface/native_weights.h"
 #include "convert/source/huggingface/training_state.h"
+#include "convert/source/utf8.h"
 
 namespace weightfs {
 namespace {
 
 constexpr uint32_t kDepthMax = 64;
 constexpr uint64_t kTreeEntriesMax = 1'000'000;
-constexpr size_t kListedNamesMax = 8;
 constexpr std::string_view kWhatIsRead = "this version reads torch and safetensors files";
 
 /// Resolved paths from a folder up to the root: a link that leads to one of them is a loop.
@@ -34,13 +34,6 @@ struct PendingFolder {
   bool is_beside_weights = false;  ///< The folder that holds it has weights.
   bool is_below_weights = false;   ///< A folder on the way to it has weights.
 };
-
-/// "a, b, c and 5 more"
-std::string ListNames(const std::vector<std::string>& names) {
-  const size_t shown = std::min(names.size(), kListedNamesMax);
-  const std::string list = fmt::format("{}", fmt::join(names.begin(), names.begin() + shown, ", "));
-  return shown == names.size() ? list : fmt::format("{} and {} more", list, names.size() - shown);
-}
 
 bool IsDotFile(std::string_view path) { return path.starts_with('.') || path.contains("/."); }
 

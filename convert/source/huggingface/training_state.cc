@@ -15,8 +15,6 @@ namespace {
 /// Of PEFT, and of the LoRA trainers of diffusers.
 constexpr std::string_view kAdapterStems[] = {"adapter_model", "pytorch_lora_weights"};
 
-std::string_view LastComponent(std::string_view path) { return path.substr(path.rfind('/') + 1); }
-
 bool AreAdapters(const std::vector<WeightSet>& sets) {
   return std::ranges::all_of(sets, [](const WeightSet& set) {
     return std::ranges::any_of(kAdapterStems,

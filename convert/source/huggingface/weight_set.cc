@@ -9,11 +9,10 @@
 #include "convert/source/huggingface/repository.h"
 #include "convert/source/huggingface/weight_index.h"
 #include "convert/source/open_file.h"
+#include "convert/source/utf8.h"
 
 namespace weightfs {
 namespace {
-
-constexpr size_t kListedNamesMax = 8;
 
 Result<Checkpoint> OpenShard(const std::string& path, SourceFiles& source, const SourceContext& context) {
   WEIGHTFS_TRY(const FilePtr file, source.OpenWeights(path));
