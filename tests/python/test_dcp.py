@@ -379,6 +379,15 @@ w.write("scalars", w.Path({str(tmp_path)!r}))
         assert by_name(mounted / "model.safetensors")["scale"] == 0
 
 
+def test_names_in_files_of_ranks_are_bounded(weightfs, source):
+    """A long key above many tensors is written once, and is in the name of each."""
+    values = {str(i): torch.zeros(1) for i in range(40)}
+    torch.save({"model": {"x" * (1 << 20): values}}, source / "pytorch_model_fsdp_0_rank0.bin")
+    assert "names of the tensors take too many bytes" in weightfs("inspect", source, status=3).stderr
+    torch.save({"model": {"x" * 1000: values}}, source / "pytorch_model_fsdp_0_rank0.bin")
+    assert len(weightfs.json("inspect", "--json", source)["tensors"]) == 40
+
+
 def test_files_of_ranks_must_all_be_there(saved, weightfs, tmp_path, mountpoint):
     shutil.copytree(saved / "dtensor_rank_files", tmp_path / "copy")
     (tmp_path / "copy" / "pytorch_model_fsdp_0_rank1.bin").unlink()

@@ -45,4 +45,19 @@ Status CheckCovered(const Shape& shape, std::span<const Box> boxes, std::string_
                   where, region.count, region.begin, region.end, shape));
 }
 
+Result<AssembledParts> AssembleParts(Shape shape, DType dtype, std::span<const PlacedView> parts,
+                                     std::string_view where) {
+  std::vector<Box> boxes, kept_boxes;
+  std::vector<PlacedView> kept;
+  for (const PlacedView& part : parts) boxes.push_back({part.offsets, part.view.shape()});
+  for (const size_t i : DropCopies(boxes)) {
+    kept.push_back(parts[i]);
+    kept_boxes.push_back(boxes[i]);
+  }
+  WEIGHTFS_CHECK(CheckCovered(shape, kept_boxes, where));
+  Result<TensorView> whole = Assemble(std::move(shape), dtype, kept);
+  if (!whole) return std::unexpected(std::move(whole).error().Within(where));
+  return AssembledParts{*std::move(whole), kept.size()};
+}
+
 }  // namespace weightfs

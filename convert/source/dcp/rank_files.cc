@@ -22,6 +22,7 @@
 #include "convert/source/torch/rebuild.h"
 #include "convert/source/torch/sharded_tensor.h"
 #include "convert/source/torch/tensor_form.h"
+#include "convert/source/torch/walk_budget.h"
 #include "convert/source/utf8.h"
 
 namespace weightfs {
@@ -30,8 +31,6 @@ namespace {
 constexpr std::string_view kRank = "rank";
 constexpr std::string_view kFsdpModel = "pytorch_model";
 constexpr std::string_view kFlatData = "flat_param.data";
-constexpr uint64_t kSharedEntriesMax = 64 << 10;
-constexpr uint64_t kPickleBytesPerEntry = 4;
 
 struct RankName {
   std::string_view model;  ///< What stands before the rank.
@@ -157,18 +156,18 @@ class RankReader {
     if (census.Find(root)->cyclic) return Fail(ErrorCode::kCorrupt, "a mapping that contains itself");
     std::vector<Branch> stack;
     stack.push_back({BranchCursor(root), {}});
-    // Mappings that are shared are met at every place they have: a small file must not describe millions.
-    uint64_t entries_left = kSharedEntriesMax + object.tree.size_bytes() / kPickleBytesPerEntry;
+    // Mappings that are shared are met at every place they have.
+    WalkBudget budget(object.tree.size_bytes(), context_.limits);
     while (!stack.empty()) {
       const std::optional<BranchEntry> entry = stack.back().cursor.Next();
       if (!entry) {
         stack.pop_back();
         continue;
       }
-      if (entries_left-- == 0)
-        return Fail(ErrorCode::kLimitExceeded, "far more entries than the pickle has room for");
       const std::optional<std::string> key = KeyText(*entry->key);
       const std::string name = stack.back().prefix + key.value_or(ClassName(*entry->key));
+      WEIGHTFS_CHECK(budget.SpendEntries(1, name));
+      WEIGHTFS_CHECK(budget.SpendNameBytes(name.size(), name));
       if (census.Find(*entry->value) != nullptr) {
         stack.push_back({BranchCursor(*entry->value), name + "."});
         continue;
@@ -251,18 +250,9 @@ class RankReader {
 
   Status AssembleOne(const std::string& name, Sharded& sharded) {
     const std::string where = fmt::format("{}: tensor {}", shown_, Quoted(name));
-    std::vector<Box> boxes, kept_boxes;
-    std::vector<PlacedView> kept;
-    for (const PlacedView& part : sharded.parts) boxes.push_back({part.offsets, part.view.shape()});
-    for (const size_t i : DropCopies(boxes)) {
-      kept.push_back(sharded.parts[i]);
-      kept_boxes.push_back(boxes[i]);
-    }
-    WEIGHTFS_CHECK(CheckCovered(sharded.shape, kept_boxes, where));
-    Result<TensorView> whole = Assemble(sharded.shape, sharded.dtype, kept);
-    if (!whole) return std::unexpected(std::move(whole).error().Within(where));
+    WEIGHTFS_TRY(AssembledParts whole, AssembleParts(sharded.shape, sharded.dtype, sharded.parts, where));
     joined_.tensors.push_back(
-        {name, *std::move(whole), fmt::format("{} parts", kept.size()), std::move(sharded.file)});
+        {name, std::move(whole.view), fmt::format("{} parts", whole.part_count), std::move(sharded.file)});
     return {};
   }
 

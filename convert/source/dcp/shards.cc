@@ -98,7 +98,6 @@ class ShardReader {
     const std::string where = fmt::format("{}: tensor {}", shown_, Quoted(name));
     const TensorView& first = sharded.parts.front().view;
     Shape shape(first.shape().size(), 0);
-    std::vector<Box> boxes;
     for (const PlacedView& part : sharded.parts) {
       if (part.view.dtype() != first.dtype() || part.view.shape().size() != shape.size())
         return Fail(ErrorCode::kCorrupt,
@@ -106,7 +105,6 @@ class ShardReader {
                                 "dtype and rank",
                                 where, SafetensorsName(first.dtype()), first.shape(),
                                 SafetensorsName(part.view.dtype()), part.view.shape()));
-      boxes.push_back({part.offsets, part.view.shape()});
       // Ranks that got nothing say nothing of the shape but where it is empty for all.
       const bool is_empty = part.view.element_count() == 0 && sharded.parts.size() > 1;
       for (size_t axis = 0; axis < shape.size(); ++axis) {
@@ -119,19 +117,14 @@ class ShardReader {
     if (!CheckedProduct(shape))
       return Fail(ErrorCode::kCorrupt,
                   fmt::format("{}: sizes {}; their product does not fit 64 bits", where, shape));
-    std::vector<PlacedView> kept;
-    std::vector<Box> kept_boxes;
-    for (const size_t i : DropCopies(boxes)) {
-      if (sharded.parts[i].view.element_count() == 0 && sharded.parts.size() > 1) continue;
-      kept.push_back(sharded.parts[i]);
-      kept_boxes.push_back(boxes[i]);
-    }
-    WEIGHTFS_CHECK(CheckCovered(shape, kept_boxes, where));
-    Result<TensorView> whole = Assemble(std::move(shape), first.dtype(), kept);
-    if (!whole) return std::unexpected(std::move(whole).error().Within(where));
-    checkpoint_.tensors.push_back({name, *std::move(whole),
-                                   kept.size() > 1 ? fmt::format("{} parts", kept.size()) : std::string(),
-                                   std::move(sharded.file)});
+    const DType dtype = first.dtype();
+    if (sharded.parts.size() > 1)
+      std::erase_if(sharded.parts, [](const PlacedView& part) { return part.view.element_count() == 0; });
+    WEIGHTFS_TRY(AssembledParts whole, AssembleParts(std::move(shape), dtype, sharded.parts, where));
+    checkpoint_.tensors.push_back(
+        {name, std::move(whole.view),
+         whole.part_count > 1 ? fmt::format("{} parts", whole.part_count) : std::string(),
+         std::move(sharded.file)});
     return {};
   }
 

@@ -15,6 +15,7 @@
 #include "convert/source/torch/tensor_form.h"
 #include "convert/source/torch/torch_object.h"
 #include "convert/source/torch/values.h"
+#include "convert/source/torch/walk_budget.h"
 #include "convert/source/utf8.h"
 
 namespace weightfs {
@@ -24,16 +25,8 @@ using pickle::Kind;
 using pickle::Node;
 using pickle::NodePtr;
 
-// Every entry that is not shared takes at least 4 bytes of pickle, so the second term is what an honest file
-// can have; the first leaves room for modules that occur in several places.
-constexpr uint64_t kSharedEntriesMax = 64 << 10;
-constexpr uint64_t kPickleBytesPerEntry = 4;
 /// Looking at an attribute of a module costs this part of an entry.
 constexpr uint64_t kAttributesPerEntry = 64;
-constexpr uint64_t kNameBytesMin = 16_MiB;
-constexpr uint64_t kNameBytesPerPickleByte = 16;
-
-uint64_t EntriesMax(uint64_t pickle_bytes) { return kSharedEntriesMax + pickle_bytes / kPickleBytesPerEntry; }
 
 /// Turns one branch into tensors, left-out values and unsupported tensors.
 class Flattener {
@@ -43,9 +36,7 @@ class Flattener {
       : census_(census),
         storages_(storages),
         limits_(limits),
-        entries_left_(EntriesMax(pickle_bytes)),
-        name_bytes_left_(std::min(limits.emitted_header_bytes_max,
-                                  kNameBytesMin + kNameBytesPerPickleByte * pickle_bytes)),
+        budget_(pickle_bytes, limits),
         checkpoint_(checkpoint) {}
 
   Status Run(const Node& chosen, const std::string& path) {
@@ -103,7 +94,7 @@ class Flattener {
                   fmt::format("the mapping at {} contains itself",
                               Quoted(name_.substr(0, std::max<size_t>(prefix_bytes, 1) - 1))));
     stack_.push_back({BranchCursor(branch), prefix_bytes});
-    WEIGHTFS_CHECK(SpendEntries(stack_.back().cursor.overhead() / kAttributesPerEntry));
+    WEIGHTFS_CHECK(budget_.SpendEntries(stack_.back().cursor.overhead() / kAttributesPerEntry, name_));
     const BranchInfo* info = census_.Find(branch);
     return info->tensor_attributes ? ListTensorAttributes(branch) : Status();
   }
@@ -121,7 +112,7 @@ class Flattener {
   }
 
   Status Visit(const BranchEntry& entry) {
-    WEIGHTFS_CHECK(SpendEntries(1));
+    WEIGHTFS_CHECK(budget_.SpendEntries(1, name_));
     const Node& value = *entry.value;
     const bool of_module = entry.kind != EntryKind::kMember;
     if (of_module && value.Is(Kind::kNone))
@@ -144,13 +135,13 @@ class Flattener {
     if (info == nullptr) return LeaveOut(name_, DescribeNode(value, census_, storages_));
     if (info->tensors == 0 && !info->cyclic && !of_module)
       return LeaveOut(name_, DescribeNode(value, census_, storages_));
-    WEIGHTFS_CHECK(SpendNameBytes(key->size()));
+    WEIGHTFS_CHECK(budget_.SpendNameBytes(key->size(), name_));
     name_ += '.';
     return Enter(value, name_.size());
   }
 
   Status AddTensor(const Node& value) {
-    WEIGHTFS_CHECK(SpendNameBytes(name_.size()));
+    WEIGHTFS_CHECK(budget_.SpendNameBytes(name_.size(), name_));
     Result<RebuiltTensor> rebuilt = RebuildTensor(value, storages_, limits_);
     if (!rebuilt) return std::unexpected(rebuilt.error().Within(fmt::format("tensor {}", Quoted(name_))));
     if (rebuilt->view) {
@@ -165,36 +156,16 @@ class Flattener {
   }
 
   Status LeaveOut(std::string name, std::string reason) {
-    WEIGHTFS_CHECK(SpendNameBytes(name.size() + path_.size()));
+    WEIGHTFS_CHECK(budget_.SpendNameBytes(name.size() + path_.size(), name_));
     if (!path_.empty()) name = fmt::format("{}.{}", path_, name);
     checkpoint_.left_out.push_back({std::move(name), std::move(reason)});
-    return {};
-  }
-
-  Status SpendEntries(uint64_t count) {
-    if (count > entries_left_)
-      return Fail(
-          ErrorCode::kLimitExceeded,
-          fmt::format("far more entries than the pickle has room for, at {}: mappings that are shared "
-                      "again and again",
-                      Quoted(name_)));
-    entries_left_ -= count;
-    return {};
-  }
-
-  Status SpendNameBytes(uint64_t count) {
-    if (count > name_bytes_left_)
-      return Fail(ErrorCode::kLimitExceeded,
-                  fmt::format("the names of the tensors take too many bytes, at {}", Quoted(name_)));
-    name_bytes_left_ -= count;
     return {};
   }
 
   const Census& census_;
   StorageSource& storages_;
   const Limits& limits_;
-  uint64_t entries_left_;
-  uint64_t name_bytes_left_;
+  WalkBudget budget_;
   Checkpoint& checkpoint_;
   std::string path_;  ///< Key path of the chosen branch.
   std::string name_;  ///< Of the entry at hand, within the chosen branch.
@@ -209,7 +180,7 @@ Result<Checkpoint> Read(const Node& root, uint64_t pickle_bytes, StorageSource& 
                ChooseStateDict(root, census, storages, context.weights_key_path));
   Checkpoint checkpoint;
   const BranchInfo& info = *census.Find(*choice.chosen());
-  checkpoint.tensors.reserve(std::min(info.tensors, EntriesMax(pickle_bytes)));
+  checkpoint.tensors.reserve(std::min(info.tensors, WalkBudget::EntriesMax(pickle_bytes)));
   Flattener flattener(census, storages, context.limits, pickle_bytes, checkpoint);
   WEIGHTFS_CHECK(flattener.ListSiblings(choice));
   WEIGHTFS_CHECK(flattener.Run(*choice.chosen(), choice.path));
